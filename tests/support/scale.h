@@ -30,8 +30,6 @@ inline long long scale_percent() {
 }
 
 // n, n at 100 percent; at least 1, so that no loop turns into a test of nothing, and never past an int.
-inline int scaled(int n) {
-  return static_cast<int>(std::clamp(n * scale_percent() / 100, 1LL, 2'000'000'000LL));
-}
+inline int scaled(int n) { return static_cast<int>(std::clamp(n * scale_percent() / 100, 1LL, 2'000'000'000LL)); }
 
 }  // namespace weft_test
