@@ -3,11 +3,12 @@
 
 // What every benchmark program does with its command line.
 //
-// A wrong argument ends in exactly one line on stderr, "<program>: <what is wrong>", and exit status 2; a run that fails
-// (a wrong sum, a thread that cannot be made) in one such line and exit status 1. So a script can tell "asked wrongly"
-// from "went wrong", and neither can be mistaken for a figure.
+// A wrong argument ends in exactly one line on stderr, "<program>: <what is wrong>", and exit status 2; a run that
+// fails (a wrong sum, a thread that cannot be made) in one such line and exit status 1. So a script can tell "asked
+// wrongly" from "went wrong", and neither can be mistaken for a figure.
 //
-// Numbers are read strictly, in decimal: CLI11's own conversion would take 010 for 8 and drop an empty element of a list.
+// Numbers are read strictly, in decimal: CLI11's own conversion would take 010 for 8 and drop an empty element of a
+// list.
 
 #include <cstdint>
 #include <stdexcept>

@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <vector>
+
 #include <weft/weft.h>
 
 namespace bench {
@@ -39,7 +40,7 @@ class stopwatch {
 /// 0 + 1 + ... + (n - 1)
 constexpr std::int64_t sum_below(std::int64_t n) { return n * (n - 1) / 2; }
 
-// ---- ping-pong --------------------------------------------------------------------------------------------------------
+// ---- ping-pong ----------------------------------------------------------------------------------------------------
 //
 //   G1:  repeat n { ping.recv(); pong.send(i); }        G2:  repeat n { ping.send(i); pong.recv(); }
 //
@@ -186,13 +187,16 @@ result pingpong_via(const pingpong_setting& s, Via via) {
 template <class T>
 result pingpong(const pingpong_setting& s) {
   switch (s.depth) {
-    case 0: return pingpong_via<T>(s, direct{});
-    case 1: return pingpong_via<T>(s, one_frame{});
-    default: return pingpong_via<T>(s, frames{s.depth});
+    case 0:
+      return pingpong_via<T>(s, direct{});
+    case 1:
+      return pingpong_via<T>(s, one_frame{});
+    default:
+      return pingpong_via<T>(s, frames{s.depth});
   }
 }
 
-// ---- goroutines -------------------------------------------------------------------------------------------------------
+// ---- goroutines ---------------------------------------------------------------------------------------------------
 
 /// Two goroutines, `yields` each. One op is one yield; with more than one P the two may well run side by side.
 inline result yield_between_two(std::int64_t yields) {
@@ -225,7 +229,7 @@ inline result spawn_and_join(std::int64_t n) {
   return {watch.elapsed(), batches * batch, true};
 }
 
-// ---- channels ---------------------------------------------------------------------------------------------------------
+// ---- channels -----------------------------------------------------------------------------------------------------
 
 /// `each` producers and as many consumers share a channel of that capacity. One op is one element.
 inline result channel(std::int64_t n, std::size_t capacity, std::int64_t each) {
@@ -255,7 +259,7 @@ inline result channel(std::int64_t n, std::size_t capacity, std::int64_t each) {
   return {elapsed, per * each, sum.load(std::memory_order_relaxed) == each * sum_below(per)};
 }
 
-// ---- fork and join ----------------------------------------------------------------------------------------------------
+// ---- fork and join ------------------------------------------------------------------------------------------------
 
 constexpr std::int64_t serial_fib(std::int64_t n) { return n < 2 ? n : serial_fib(n - 1) + serial_fib(n - 2); }
 

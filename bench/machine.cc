@@ -6,6 +6,7 @@
 
 #include <fstream>
 #include <string_view>
+
 #include <weft/weft.h>
 
 #include "revision.h"
@@ -20,7 +21,7 @@ std::string cpu_model() {
   for (std::string line; std::getline(cpuinfo, line);) {
     const auto colon = line.find(": ");
     if (colon == std::string::npos) continue;
-    const std::string value = line.substr(colon + 2);
+    std::string value = line.substr(colon + 2);
     if (line.starts_with("model name")) return value;
     if (line.starts_with("CPU implementer")) implementer = value;
     if (line.starts_with("CPU part")) part = value;
@@ -77,7 +78,7 @@ machine this_machine() {
     m.arch = u.machine;
   }
   while (!m.compiler.empty() && m.compiler.back() == ' ') m.compiler.pop_back();  // clang's version ends in one
-  if (const std::string why = why_not_to_quote(); !why.empty()) m.compiler += " (" + why + ")";
+  if (const std::string why = why_not_to_quote(); !why.empty()) m.compiler += fmt::format(" ({})", why);
   return m;
 }
 

@@ -14,6 +14,7 @@
 
 #include <chrono>
 #include <cstdint>
+
 #include <weft/weft.h>
 
 #include "experiments.h"
@@ -43,7 +44,7 @@ void at_each_p(benchmark::internal::Benchmark* b) {
   b->ArgName("p")->Arg(1)->Arg(2)->Arg(16)->UseManualTime()->MeasureProcessCPUTime();
 }
 
-// ---- goroutines -------------------------------------------------------------------------------------------------------
+// ---- goroutines ---------------------------------------------------------------------------------------------------
 
 void spawn_run_exit(benchmark::State& state) {
   in_runtime(state, 10'000, [] { return bench::spawn_and_join(10'000); });
@@ -61,7 +62,7 @@ void steal_fork_join(benchmark::State& state) {
 }
 BENCHMARK(steal_fork_join)->Apply(at_each_p);
 
-// ---- channels, nobody else there --------------------------------------------------------------------------------------
+// ---- channels, nobody else there ----------------------------------------------------------------------------------
 
 template <class Loop>
 void alone(benchmark::State& state, Loop loop) {
@@ -113,7 +114,7 @@ void chan_alone_try_recv_empty(benchmark::State& state) {
 }
 BENCHMARK(chan_alone_try_recv_empty)->Apply(at_each_p);
 
-// ---- channels, ping-pong ----------------------------------------------------------------------------------------------
+// ---- channels, ping-pong ------------------------------------------------------------------------------------------
 
 // A value that no register holds: what is fast for an int must stay so.
 struct wide {
@@ -145,7 +146,7 @@ BENCHMARK(pingpong_64_bytes)->Apply(at_each_p);
 void pingpong_cross(benchmark::State& state) { pingpong<int>(state, {.rounds = 50'000, .where = place::cross}); }
 BENCHMARK(pingpong_cross)->ArgName("p")->Arg(2)->UseManualTime()->MeasureProcessCPUTime();
 
-// ---- channels, throughput ---------------------------------------------------------------------------------------------
+// ---- channels, throughput -----------------------------------------------------------------------------------------
 
 void throughput(benchmark::State& state, std::size_t capacity, std::int64_t each) {
   constexpr std::int64_t elements = 100'000;

@@ -83,7 +83,7 @@ void cache_line_one_way(benchmark::State& state) {
   while (there.load() == 0) {
   }
   if (!here || there.load() < 0) {
-    state.SkipWithError("the threads cannot be kept on their CPUs");
+    state.SkipWithError("the threads cannot be kept on their CPUs");  // the loop below then ends before it begins
   }
   std::int64_t made = 0;
   while (state.KeepRunningBatch(2 * rounds)) {

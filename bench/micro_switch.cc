@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // The stack switch alone, with no scheduler round it: out of line (a call of weft_switch), inlined, and Boost.Context's
-// jump_fcontext for comparison where it is installed. A partner on its own stack does nothing but count and switch back,
-// so a round trip is two switches; one operation is one switch.
+// jump_fcontext for comparison where it is installed. A partner on its own stack does nothing but count and switch
+// back, so a round trip is two switches; one operation is one switch.
 
 #include <benchmark/benchmark.h>
 

@@ -23,6 +23,7 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
 #include <weft/weft.h>
 
 #include "cli.h"
@@ -42,7 +43,8 @@ struct place_name {
 constexpr place_name place_names[] = {{place::same, "same"}, {place::cross, "cross"}, {place::automatic, "auto"}};
 
 std::string_view name_of(place where) {
-  return std::find_if(std::begin(place_names), std::end(place_names), [where](auto& p) { return p.where == where; })->name;
+  return std::find_if(std::begin(place_names), std::end(place_names), [where](auto& p) { return p.where == where; })
+      ->name;
 }
 
 place place_named(std::string_view name) {
@@ -74,7 +76,8 @@ CLI::Option* add_number(CLI::App& app, const std::string& name, std::int64_t& va
                         std::int64_t high, const std::string& what) {
   return app
       .add_option_function<std::string>(
-          name, [&value, name, low, high](const std::string& text) { value = bench::whole_number(name, text, low, high); },
+          name,
+          [&value, name, low, high](const std::string& text) { value = bench::whole_number(name, text, low, high); },
           fmt::format("{} (default {})", what, value))
       ->type_name("N");
 }
@@ -199,7 +202,8 @@ std::vector<measured> measure(const arguments& a, const bench::pingpong_setting&
 void report(const std::vector<measured>& settings) {
   fmt::print("\n");
   for (const measured& m : settings) {
-    fmt::print("-p {:<4} min {:.3f}   median {:.3f}   max {:.3f} ns per switch\n", m.procs, m.min(), m.median(), m.max());
+    fmt::print("-p {:<4} min {:.3f}   median {:.3f}   max {:.3f} ns per switch\n", m.procs, m.min(), m.median(),
+               m.max());
   }
   if (settings.size() < 2) {
     fmt::print("\ncomparison: none, -p {} is the only setting\n", settings.front().procs);
@@ -232,8 +236,7 @@ void write_json(const std::string& path, const arguments& a, const bench::pingpo
   }
   const json document = {
       {"benchmark", "pingpong"},
-      {"machine",
-       {{"cpu", m.cpu}, {"cpus", m.cpus}, {"kernel", m.kernel}, {"compiler", m.compiler}, {"arch", m.arch}}},
+      {"machine", {{"cpu", m.cpu}, {"cpus", m.cpus}, {"kernel", m.kernel}, {"compiler", m.compiler}, {"arch", m.arch}}},
       {"revision", bench::revision()},
       {"results", std::move(results)}};
   std::ofstream file(path, std::ios::trunc);
@@ -251,11 +254,11 @@ int pingpong_main(int argc, char** argv) {
   a.round_trips = s.rounds * s.pairs;
 
   const bench::machine m = bench::this_machine();
-  fmt::print("{} pair{} of goroutines, {} round trips a run, --place {}, --depth {}\n", s.pairs, s.pairs == 1 ? "" : "s",
-             a.round_trips, name_of(s.where), s.depth);
+  fmt::print("{} pair{} of goroutines, {} round trips a run, --place {}, --depth {}\n", s.pairs,
+             s.pairs == 1 ? "" : "s", a.round_trips, name_of(s.where), s.depth);
   fmt::print("{}, {} CPUs, {}, {}, {}; weft {}\n", m.cpu, m.cpus, m.arch, m.kernel, m.compiler, bench::revision());
   if (const std::string why = bench::why_not_to_quote(); !why.empty()) {
-    fmt::print("this build is {}: its figures say nothing about weft's speed\n", why);
+    fmt::print("figures of this build are not to be quoted: {}\n", why);
   }
   fmt::print("\n");
   std::fflush(stdout);

@@ -19,6 +19,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+
 #include <weft/weft.h>
 
 #include "cli.h"
@@ -95,8 +96,8 @@ outcome plain(const bench::result& r) { return {ns_per_op(r), r.right}; }
 
 // Go's int has 64 bits, so an element has too.
 outcome pingpong(std::int64_t n, std::int64_t pairs, int depth) {
-  return plain(bench::pingpong<std::int64_t>(
-      {.rounds = std::max<std::int64_t>(n / pairs, 1), .pairs = pairs, .depth = depth}));
+  return plain(
+      bench::pingpong<std::int64_t>({.rounds = std::max<std::int64_t>(n / pairs, 1), .pairs = pairs, .depth = depth}));
 }
 
 outcome skynet(std::int64_t n) {
@@ -136,7 +137,10 @@ constexpr workload workloads[] = {
 
 std::string all_names() {
   std::string names;
-  for (const workload& w : workloads) names += (names.empty() ? "" : " ") + std::string(w.name);
+  for (const workload& w : workloads) {
+    if (!names.empty()) names += ' ';
+    names += w.name;
+  }
   return names;
 }
 
