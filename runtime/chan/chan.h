@@ -145,7 +145,7 @@ struct typed_chan {
     auto c = std::make_unique<chan_core>();
     c->ops = &ops;
     if (capacity != 0) {
-      std::size_t size = 1;
+      std::size_t size = 2;  // in a ring of one, "full for position p" and "free for position p + 1" would be the same turn
       while (size < capacity) size *= 2;
       auto* slots = new slot[size];
       for (std::size_t i = 0; i < size; ++i) slots[i].turn.store(static_cast<std::uint32_t>(i), relaxed);

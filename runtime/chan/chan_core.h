@@ -3,7 +3,7 @@
 // What a channel is, whatever it carries: the word (word.h), the hint to the end of the list of waiters (wait_list.h), the ring.
 // chan.h inlines the frequent moves; all others are here, out of line, and reach the values through elem_ops.
 //
-// Ring. Position p lies in slot p modulo the ring's size (a power of two, at least the capacity). Who moved the word past a position
+// Ring. Position p lies in slot p modulo the ring's size (a power of two, at least the capacity and two). Who moved the word past a position
 // owns the slot for that position; `turn` says whether the slot is ready for it:
 //     turn == p        free, for the sender of position p
 //     turn == p + 1    full, for the receiver of position p; it leaves p + size

@@ -31,6 +31,29 @@ constexpr std::int64_t tick_ns = 40'000;
 constexpr int quiet_looks = 50;
 constexpr std::int64_t trim_every_ns = 100'000'000;
 
+// A goroutine has waited long enough in p's runnext. From the steal to its queueing it is nowhere to be seen: `sysmon_holds` keeps
+// the run from being judged meanwhile. An M that went to sleep in that time may have left the judging to us: another look will do it.
+void rescue(sched* s, P* p) {
+  {
+    std::lock_guard hold(s->lk);
+    s->sysmon_holds = true;
+  }
+  G* g = steal_runnext(p);
+  if (g) {
+    g_list one;
+    one.push_back(g);
+    queue_global(s, one);
+  }
+  bool all_idle;
+  {
+    std::lock_guard hold(s->lk);
+    s->sysmon_holds = false;
+    all_idle = s->nidle.load(relaxed) == s->nprocs.load(relaxed);
+  }
+  os::fence_full();  // SUBMIT-IDLE
+  if (g || all_idle) wake_p(s);
+}
+
 // Looks at every runnext. True when there was one.
 bool look(sched* s, bool may_steal) {
   bool any = false;
@@ -43,17 +66,7 @@ bool look(sched* s, bool may_steal) {
     std::uint32_t ticks = p->ticks.load(relaxed);
     any = any || there;
     if (there && may_steal && mine.seen_runnext && mine.seen_ticks == ticks && s->nidle.load(relaxed) != 0) {
-      // From the steal to the queueing the goroutine is nowhere to be seen: `external` keeps the run from being judged over
-      // or dead meanwhile. seq_cst: before the claim that the owner will see.
-      s->external.fetch_add(1, seq_cst);
-      if (G* g = steal_runnext(p)) {
-        g_list one;
-        one.push_back(g);
-        queue_global(s, one);
-        os::fence_full();  // SUBMIT-IDLE
-        wake_p(s);
-      }
-      s->external.fetch_sub(1, release);
+      rescue(s, p);
       there = false;
     }
     mine.seen_runnext = there;

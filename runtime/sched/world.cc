@@ -162,8 +162,8 @@ void stop_for_world(M* m) {
 
 quiet quiescence(sched* s) {
   int n = s->nprocs.load(relaxed);
-  if (s->nidle.load(relaxed) != n || s->nspinning.load(seq_cst) != 0 || s->external.load(seq_cst) != 0) return quiet::no;
-  if (s->globq.n != 0 || s->nblocked != 0) return quiet::no;
+  if (s->nidle.load(relaxed) != n || s->nspinning.load(seq_cst) != 0) return quiet::no;
+  if (s->sysmon_holds || s->globq.n != 0 || s->nblocked != 0) return quiet::no;
   std::uint64_t born = 0;
   std::uint64_t ended = 0;
   for (P* p : s->allp) {

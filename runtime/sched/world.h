@@ -71,6 +71,7 @@ struct sched {
   int nidle_ms = 0;
   std::vector<std::unique_ptr<M>> all_ms;
   g_list globq;
+  bool sysmon_holds = false;    // sysmon has a goroutine in its hand, or is about to
   int nblocked = 0;             // goroutines inside weft::blocking
   int stop_wait = 0;            // Ps that have yet to stop for the world
   note world_stopped;
