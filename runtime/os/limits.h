@@ -30,4 +30,8 @@ inline constexpr std::size_t stack_chunk_max = std::size_t{1} << 30;
 // Stack pool: slots given back to the kernel between two looks at the pool's lock.
 inline constexpr std::size_t stack_trim_batch = 256;
 
+// A P's budget of runtime calls between two looks round (sched/park.h), and what a switch takes of it.
+inline constexpr std::int32_t switch_cost = 4;
+inline constexpr std::int32_t slice = switch_cost * static_cast<std::int32_t>(globq_poll);
+
 }  // namespace weft::limits

@@ -381,4 +381,11 @@ bool stack_pool::find(const void* addr, stack_hit& hit) const noexcept {
   return false;
 }
 
+void stack_pool::for_each_used(void (*visit)(char* top, void* arg), void* arg) {
+  lock_scope hold(lock_);
+  for (const chunk* k = all_.load(acquire); k != nullptr; k = k->next)
+    for (std::size_t i = 0; i < k->guarded; ++i)
+      if (!k->dirty.has(i) && !k->clean.has(i)) visit(k->slot(i).top, arg);
+}
+
 }  // namespace weft

@@ -130,6 +130,9 @@ class stack_pool {
   // must not be destroyed meanwhile.
   bool find(const void* addr, stack_hit& hit) const noexcept;
 
+  // Calls visit(top, arg) for every slot that is in use, the caches of Ps included. For reports: takes the lock.
+  void for_each_used(void (*visit)(char* top, void* arg), void* arg);
+
  private:
   struct chunk;
 
