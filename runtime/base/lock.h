@@ -119,9 +119,9 @@ class note {
       if (word_.load(acquire) == woken) return true;  // NOTE-WAKE; else a spurious return
     }
     // Withdraw. A failure means that wake() was faster, and its wake counts: NOTE-WAKE. On success nothing was
-    // handed over, hence relaxed.
+    // handed over and relaxed would do, but GCC refuses a failure order above the success order.
     seen = sleeping;
-    return !word_.compare_exchange_strong(seen, cleared, relaxed, acquire);
+    return !word_.compare_exchange_strong(seen, cleared, acquire, acquire);
   }
 
   void wake() noexcept {

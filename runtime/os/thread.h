@@ -50,7 +50,7 @@ class thread {
 
 // CPUs this process may use at once, at least 1: those in its affinity mask, limited by the CPU quota of its cgroup and
 // of all the groups above (v1 and v2), a quota of 2.5 CPUs counting as 3 (rounding down would waste what was paid
-// for; Go 1.25 rounds up too). Reads files, takes about 100 us: ask at start, not in a loop.
+// for; Go 1.25 rounds up too). Reads a dozen files: ask at start, not in a loop.
 int num_cpus() noexcept;
 
 // Threads alive in this process, all of them, not only ours; -1 where /proc is not mounted.

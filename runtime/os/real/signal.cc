@@ -3,7 +3,6 @@
 
 #include <pthread.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -138,10 +137,11 @@ alt_stack::alt_stack() {
   const std::size_t guard = page_size();
   bytes_ = guard + alt_stack_bytes();
   map_ = reserve(bytes_, guard);
-  if (::mprotect(map_, guard, PROT_NONE) != 0) {
-    const int error = errno;
+  try {
+    install_guards(map_, bytes_, 1, guard);
+  } catch (...) {
     release(map_, bytes_);
-    fail(error, "weft: cannot protect a signal stack");
+    throw;
   }
   stack_t ours = {};
   ours.ss_sp = static_cast<char*>(map_) + guard;
