@@ -145,7 +145,7 @@ std::size_t stack_pool::alloc_batch(unsigned size_class, stack_slot* out, std::s
 // Dirty ones first (no page fault), then clean ones (no system call), each from the oldest chunk that has some.
 std::size_t stack_pool::take_free(size_class_state& c, stack_slot* out, std::size_t n) noexcept {
   std::size_t got = 0;
-  const auto take = [&](slot_set chunk::* set, std::size_t& total, std::size_t& from) {
+  const auto take = [&](slot_set chunk::*set, std::size_t& total, std::size_t& from) {
     while (got < n && total > 0) {
       chunk& k = *c.by_age[from];
       if ((k.*set).size() == 0) {
@@ -207,14 +207,15 @@ stack_pool::chunk& stack_pool::add_chunk(unsigned size_class) {
   c.by_age.push_back(&k);
   c.by_address.insert(std::ranges::upper_bound(c.by_address, k.base, {}, &chunk::base), &k);
   k.next = all_.load(relaxed);  // written only here, under lock_
-  // CHUNK-PUBLISH release -> acquire in find. Carries the chunk's geometry; relaxed would let a fault handler on another
-  // thread divide by a stride that is not there yet.
+  // CHUNK-PUBLISH release -> acquire in find. Carries the chunk's geometry; relaxed would let a fault handler on
+  // another thread divide by a stride that is not there yet.
   all_.store(&k, release);
   return k;
 }
 
 stack_pool::chunk* stack_pool::chunk_of(const size_class_state& c, const char* p) const noexcept {
-  const auto after = std::ranges::upper_bound(c.by_address, p, {}, [](const chunk* k) -> const char* { return k->base; });
+  const auto after =
+      std::ranges::upper_bound(c.by_address, p, {}, [](const chunk* k) -> const char* { return k->base; });
   if (after == c.by_address.begin()) return nullptr;
   chunk* const k = *(after - 1);
   return k->contains(p) ? k : nullptr;
@@ -300,8 +301,8 @@ std::size_t stack_pool::trim_chunk(size_class_state& c, chunk& k, std::size_t qu
       while (in_window(last + 1)) ++last;
       char* const from = k.slot(begin * word_bits + i).lo;
       char* const to = k.slot(begin * word_bits + last).lo + k.usable();
-      // Over the guards in between, which stay. A refusal (mlocked memory) is nothing we could mend: the slots are as good
-      // as clean, since asking again every interval would not change it.
+      // Over the guards in between, which stay. A refusal (mlocked memory) is nothing we could mend: the slots are as
+      // good as clean, since asking again every interval would not change it.
       (void)os::discard(from, static_cast<std::size_t>(to - from));
       i = last;
     }

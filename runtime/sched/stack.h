@@ -24,25 +24,27 @@
 //   I3  Type-stable: from its first use until the pool is destroyed a slot is mapped, readable and writable, with `top`
 //       at the same address. A reader that comes late through a stale G pointer finds an old G, a new G, or zeros; it
 //       never faults. A late write only costs a page.
-//   I4  So whatever tells an old G from a new one (the ticket) must not be counted in the G: memory that went back to the
-//       kernel restarts at zero, and a count kept there would meet its own past. Count it in the P, or for the runtime.
+//   I4  So whatever tells an old G from a new one (the ticket) must not be counted in the G: memory that went back to
+//       the kernel restarts at zero, and a count kept there would meet its own past. Count it in the P, or for the
+//       runtime.
 //
 // Why so
-//   Power of two plus a page: were the stride 16 pages, the hot top pages of all stacks would differ only in high address
-//   bits, and share a sixteenth of the TLB's sets (and of the L2's, where the index reaches above the page). 17 is odd, so is
-//   every class's number of pages: consecutive slots visit every set.
-//   Colours: within a page the L1 set is the page offset, and 17 pages move it not at all. So slot i ends (i mod 24) cache
-//   lines early: the hot lines of many stacks spread over the sets, and G plus a shallow stack still share one 4 KiB page
-//   with the worst colour: 4096 - 23 * 64 = 2624 bytes. (All 64 colours would be more even by a little, and cost
-//   half of the parked goroutines a second page.) A slot keeps its colour, since the G must keep its address.
+//   Power of two plus a page: were the stride 16 pages, the hot top pages of all stacks would differ only in high
+//   address bits, and share a sixteenth of the TLB's sets. 17 is odd, and so is every class's number of pages:
+//   consecutive slots visit every set.
+//   Colours: within a page the L1 set is the page offset, and 17 pages move it not at all. So slot i ends (i mod 24)
+//   cache lines early: the hot lines of many stacks spread over the sets (of the L2 as well), and G plus a shallow
+//   stack still share one 4 KiB page under the worst colour, which leaves them worst_top_page bytes. (All 64 colours
+//   would be more even, and cost half of the parked goroutines a second page.) A slot keeps its colour, since the G
+//   must keep its address.
 //   Guards below, lazily: a program with three goroutines must not pay for a thousand guards at its start; a spawning
 //   storm must not pay for a system call each.
 //   Dirty slots first, of the oldest chunk: the memory in use stays dense, and young chunks empty out after a peak.
 //   State outside of the slots: a free list threaded through them would bring back every page that trim() gave away.
 //
-// Giving back. The least number of dirty slots during an interval was needed by nobody in it: that many go back at its end.
-// A steady load keeps its stacks, a peak is back after two intervals of silence. Chunks with nothing but clean slots for
-// two intervals are renewed: page tables too, and with mprotect guards their mappings, return to the system.
+// Giving back. The least number of dirty slots during an interval was needed by nobody in it: that many go back at its
+// end. A steady load keeps its stacks, a peak is back after two intervals of silence. Chunks with nothing but clean
+// slots for two intervals more are renewed: page tables, and with mprotect guards the mappings, return to the system too.
 //
 // Edges
 //   name            release side        acquire side      carries                         model test
@@ -100,6 +102,9 @@ class stack_pool {
  public:
   static constexpr unsigned classes = 17;
   static constexpr std::size_t colours = 24;
+  // What is left in a top page of 4 KiB by the worst colour.
+  static constexpr std::size_t worst_top_page = 4096 - (colours - 1) * cache_line;
+  static_assert(worst_top_page >= 512 + 1536, "a G and a shallow stack fit");
 
   stack_pool() = default;
   // Unmaps everything. No slot may be in use by anybody, not even by a late reader (I3 ends here).
@@ -111,7 +116,7 @@ class stack_pool {
   static unsigned class_of(std::size_t bytes) noexcept;
   static constexpr std::size_t class_size(unsigned size_class) noexcept { return min_stack_size << size_class; }
 
-  // Hands out between 1 and n slots; fewer than n when that is what is at hand, so that a call is one look, not a search.
+  // Hands out between 1 and n slots; fewer than n when that is what is at hand, so that a call is one look, no search.
   // Their bytes are what the last user left, or zeros. Throws std::system_error when there is not a single one:
   // address space (ENOMEM, see os::reserve) or guards (see os::install_guards) exhausted, or std::bad_alloc;
   // the pool is as before then, and goes on with what is returned to it.
@@ -130,7 +135,8 @@ class stack_pool {
   // must not be destroyed meanwhile.
   bool find(const void* addr, stack_hit& hit) const noexcept;
 
-  // Calls visit(top, arg) for every slot that is in use, the caches of Ps included. For reports: takes the lock.
+  // Calls visit(top, arg) for every slot that is in use, the caches of Ps and what trim() has in hand
+  // included (their Gs are dead, or zeros). For reports: takes the lock.
   void for_each_used(void (*visit)(char* top, void* arg), void* arg);
 
  private:
@@ -142,10 +148,10 @@ class stack_pool {
     std::vector<chunk*> by_address;  // free_batch searches
     std::size_t dirty = 0;           // slots in that state, over all chunks
     std::size_t clean = 0;
-    std::size_t dirty_low = 0;       // the least `dirty` was in this interval
-    std::size_t dirty_from = 0;      // by_age index below which no chunk has dirty slots; so for clean
+    std::size_t dirty_low = 0;   // the least `dirty` was in this interval
+    std::size_t dirty_from = 0;  // by_age index below which no chunk has dirty slots; so for clean
     std::size_t clean_from = 0;
-    std::size_t next_slots = 0;      // how many slots the next chunk shall have; 0: none made yet
+    std::size_t next_slots = 0;  // how many slots the next chunk shall have; 0: none made yet
   };
 
   std::size_t take_free(size_class_state& c, stack_slot* out, std::size_t n) noexcept WEFT_REQUIRES(lock_);
