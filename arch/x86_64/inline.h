@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+//
+// The inlined switch, x86-64. Included by arch/switch.h only.
+//
+// The asm statement says that it destroys every register, so the compiler spills what is live, and only that. rbp cannot be
+// named as destroyed where it is the frame pointer, rsp never: both travel in the context. Nothing is written below rsp, so
+// callers need no -mno-red-zone: what a leaf function keeps there stays untouched while it is parked.
+// At the one instruction between the load of rsp and the jump the caller is marked unknown for unwinders.
+
+#pragma once
+
+namespace weft::arch {
+
+// clang-format off
+#if defined(__AVX512F__)
+#define WEFT_CLOBBER_AVX512 , "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", \
+  "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7"
+#else
+#define WEFT_CLOBBER_AVX512
+#endif
+// xmm names stand for the whole register, ymm and zmm parts included, for gcc and clang both.
+#define WEFT_CLOBBER_ALL "rbx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", \
+  "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "mm0", "mm1", "mm2", "mm3", \
+  "mm4", "mm5", "mm6", "mm7", "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)", "memory", "cc" \
+  WEFT_CLOBBER_AVX512
+
+#if defined(__GCC_HAVE_DWARF2_CFI_ASM)
+#define WEFT_CFI_LOST ".cfi_remember_state\n\t.cfi_undefined rip\n\t"
+#define WEFT_CFI_FOUND ".cfi_restore_state\n\t"
+#else
+#define WEFT_CFI_LOST
+#define WEFT_CFI_FOUND
+#endif
+
+#if defined(WEFT_SAVE_FPENV)
+#define WEFT_INLINE_SAVE_FPENV "stmxcsr 24(%%rdi)\n\tfnstcw 28(%%rdi)\n\t"
+#define WEFT_INLINE_LOAD_FPENV "ldmxcsr 24(%%rsi)\n\tfldcw 28(%%rsi)\n\t"
+#else
+#define WEFT_INLINE_SAVE_FPENV
+#define WEFT_INLINE_LOAD_FPENV
+#endif
+
+#define WEFT_INLINE_SAVE \
+  "leaq 1f(%%rip), %%r8\n\t" \
+  "movq %%r8, 0(%%rdi)\n\t" \
+  "movq %%rsp, 8(%%rdi)\n\t" \
+  "movq %%rbp, 16(%%rdi)\n\t" \
+  WEFT_INLINE_SAVE_FPENV
+
+#define WEFT_INLINE_RESUME \
+  WEFT_INLINE_LOAD_FPENV \
+  "movq 16(%%rsi), %%rbp\n\t" \
+  "movq 0(%%rsi), %%r8\n\t" \
+  "movq 8(%%rsi), %%rsp\n\t" \
+  WEFT_CFI_LOST \
+  "jmp *%%r8\n\t" \
+  WEFT_CFI_FOUND
+// clang-format on
+
+// weft_switch, inlined.
+[[gnu::always_inline]] inline void switch_inline(context* from, context* to) {
+  asm volatile(WEFT_INLINE_SAVE WEFT_INLINE_RESUME
+               "1:\n\t"
+               "endbr64\n\t"
+               : "+D"(from), "+S"(to)
+               :
+               : "rax", "rcx", "rdx", WEFT_CLOBBER_ALL);
+}
+
+// weft_switch_cas without its last argument, inlined. COMMIT is the lock cmpxchg.
+[[gnu::always_inline]] inline bool switch_cas_inline(context* from, context* to, std::uint64_t* word, std::uint64_t expected,
+                                                     std::uint64_t desired) {
+  asm volatile(WEFT_INLINE_SAVE
+               "lock cmpxchgq %%rcx, (%%rdx)\n\t"
+               "jne 2f\n\t" WEFT_INLINE_RESUME
+               "2:\n\t"
+               "xorl %%eax, %%eax\n\t"
+               "jmp 3f\n\t"
+               "1:\n\t"
+               "endbr64\n\t"
+               "movl $1, %%eax\n\t"
+               "3:\n\t"
+               : "+D"(from), "+S"(to), "+d"(word), "+a"(expected), "+c"(desired)
+               :
+               : WEFT_CLOBBER_ALL);
+  return expected != 0;
+}
+
+// Saves, stores `value` to *word (COMMIT, by a plain store: release on x86-64), resumes *to. For a word with one writer, such
+// as the tail of a run queue.
+[[gnu::always_inline]] inline void switch_store_inline(context* from, context* to, std::uint32_t* word, std::uint32_t value) {
+  asm volatile(WEFT_INLINE_SAVE "movl %%ecx, (%%rdx)\n\t" WEFT_INLINE_RESUME
+               "1:\n\t"
+               "endbr64\n\t"
+               : "+D"(from), "+S"(to), "+d"(word), "+c"(value)
+               :
+               : "rax", WEFT_CLOBBER_ALL);
+}
+
+}  // namespace weft::arch

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT
+//
+//   workload NAME P N        one workload with P Ps, as the programs of other runtimes take it; prints key=value
+//
+// so that one script can run ours and theirs in turn. The workloads that bench_micro knows too stand in experiments.h;
+// those that only make sense once per process, because they watch its memory, stand here.
+//
+// Like the others, and unlike bench_pingpong, it has no warm-up: starting cold is part of what is compared.
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+
+#include <weft/weft.h>
+
+#include "cli.h"
+#include "experiments.h"
+
+namespace {
+
+constexpr const char* program = "workload";
+
+using namespace std::chrono_literals;
+
+std::int64_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  std::int64_t size = 0, resident = 0;
+  if (!(statm >> size >> resident)) throw std::runtime_error("/proc/self/statm cannot be read");
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+// Nothing to do, for that long. The P still passes through the scheduler now and then, as in any program that is idle
+// but alive, so that what waits for such a passage is not held up by the benchmark itself.
+void idle_for(std::chrono::milliseconds time) {
+  for (const bench::stopwatch watch; watch.elapsed() < time;) {
+    std::this_thread::sleep_for(1ms);
+    weft::yield();
+  }
+}
+
+struct memory_result {
+  double bytes_per_task;  // resident, while all are parked
+  double after_bytes;     // still resident a second after all have ended
+  double create_ns;       // until the last one has begun
+  bool right;
+};
+
+/// n goroutines wait on one channel; then each gets a value.
+memory_result parked(std::int64_t n) {
+  const auto per_task = [n](std::int64_t total) { return static_cast<double>(total) / static_cast<double>(n); };
+  const std::int64_t before = resident_bytes();
+  const auto c = weft::make_chan<std::int64_t>();
+  std::atomic<std::int64_t> sum{0};
+  weft::wait_group started, ended;
+  started.add(n);
+  ended.add(n);
+  const bench::stopwatch watch;
+  for (std::int64_t i = 0; i < n; ++i) {
+    weft::go([&c, &sum, &started, &ended] {
+      started.done();
+      sum.fetch_add(*c.recv(), std::memory_order_relaxed);  // ended.wait() orders it
+      ended.done();
+    });
+  }
+  started.wait();
+  const auto created = watch.elapsed();
+  idle_for(50ms);
+  const std::int64_t full = resident_bytes();
+  for (std::int64_t i = 0; i < n; ++i) c.send(1);
+  ended.wait();
+  idle_for(1s);
+  const std::int64_t after = resident_bytes();
+  return {.bytes_per_task = per_task(full - before),
+          .after_bytes = per_task(after - before),
+          .create_ns = per_task(created.count()),
+          .right = sum.load(std::memory_order_relaxed) == n};
+}
+
+std::string ns_per_op(const bench::result& r) { return fmt::format("ns_per_op={:.3f}", r.ns_per_op()); }
+
+struct outcome {
+  std::string line;
+  bool right;
+};
+
+outcome plain(const bench::result& r) { return {ns_per_op(r), r.right}; }
+
+// Go's int has 64 bits, so an element has too.
+outcome pingpong(std::int64_t n, std::int64_t pairs, int depth) {
+  return plain(
+      bench::pingpong<std::int64_t>({.rounds = std::max<std::int64_t>(n / pairs, 1), .pairs = pairs, .depth = depth}));
+}
+
+outcome skynet(std::int64_t n) {
+  const bench::result r = bench::skynet(n);
+  return {fmt::format("{} ms={:.2f}", ns_per_op(r), static_cast<double>(r.elapsed.count()) / 1e6), r.right};
+}
+
+outcome parked_line(std::int64_t n) {
+  const memory_result r = parked(n);
+  return {fmt::format("bytes_per_task={:.1f} create_ns={:.1f} after_bytes={:.1f}", r.bytes_per_task, r.create_ns,
+                      r.after_bytes),
+          r.right};
+}
+
+struct workload {
+  std::string_view name;
+  outcome (*run)(std::int64_t n);
+  std::int64_t least = 1;  // of n
+  std::int64_t most = 1'000'000'000;
+};
+
+constexpr workload workloads[] = {
+    {"pingpong", [](std::int64_t n) { return pingpong(n, 1, 0); }},
+    {"pingpong_deep4", [](std::int64_t n) { return pingpong(n, 1, 4); }},
+    {"pingpong_1000", [](std::int64_t n) { return pingpong(n, 1000, 0); }},
+    {"switch", [](std::int64_t n) { return plain(bench::yield_between_two(n)); }},
+    {"spawn", [](std::int64_t n) { return plain(bench::spawn_and_join(n)); }},
+    {"parked", parked_line},
+    {"skynet", skynet},
+    {"chan128_1x1", [](std::int64_t n) { return plain(bench::channel(n, 128, 1)); }},
+    {"chan128_4x4", [](std::int64_t n) { return plain(bench::channel(n, 128, 4)); }},
+    {"chan1_1x1", [](std::int64_t n) { return plain(bench::channel(n, 1, 1)); }},
+    {"chan1_4x4", [](std::int64_t n) { return plain(bench::channel(n, 1, 4)); }},
+    {"contended", [](std::int64_t n) { return plain(bench::channel(n, 0, 8)); }},
+    {"steal", [](std::int64_t n) { return plain(bench::fork_join_fib(n)); }, 2, 45},  // fib(n), not n ops
+};
+
+std::string all_names() {
+  std::string names;
+  for (const workload& w : workloads) {
+    if (!names.empty()) names += ' ';
+    names += w.name;
+  }
+  return names;
+}
+
+int workload_main(int argc, char** argv) {
+  const std::string usage = fmt::format("usage: workload NAME P N, where NAME is one of: {}", all_names());
+  if (argc == 2 && (argv[1] == std::string_view("--help") || argv[1] == std::string_view("-h"))) {
+    fmt::print("{}\n", usage);
+    return 0;
+  }
+  if (argc != 4) throw bench::usage_error(usage);
+  const auto w = std::find_if(std::begin(workloads), std::end(workloads),
+                              [name = std::string_view(argv[1])](const workload& x) { return x.name == name; });
+  if (w == std::end(workloads)) {
+    throw bench::usage_error(fmt::format("unknown workload '{}'; there are: {}", argv[1], all_names()));
+  }
+  const auto procs = static_cast<int>(bench::whole_number("P", argv[2], 1, bench::max_procs));
+  const std::int64_t n = bench::whole_number("N", argv[3], w->least, w->most);
+  if (w->name == "skynet") {
+    std::int64_t power = 1;
+    while (power < n) power *= 10;
+    if (power != n) throw bench::usage_error(fmt::format("N: {} is no power of ten, as skynet needs", n));
+  }
+
+  const outcome o = weft::run({.procs = procs}, [w, n] { return w->run(n); });
+  if (!o.right) throw std::runtime_error(fmt::format("{}: a sum is wrong", w->name));
+  fmt::print("{}\n", o.line);
+  if (std::fflush(stdout) != 0) throw std::runtime_error("writing to the standard output failed");
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return bench::exit_status(program, [&] { return workload_main(argc, argv); });
+}

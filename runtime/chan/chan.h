@@ -1,0 +1,430 @@
+// SPDX-License-Identifier: MIT
+//
+// chan<T>: Go's channels.
+//
+//   operation           weft                                   Go                              where it parks
+//   send                c.send(v)                              c <- v                          buffer full / no receiver
+//   receive             c.recv() -> std::optional<T>           v, ok := <-c                    buffer empty / no sender
+//   without waiting     c.try_send(v), c.try_recv()            select with default             never
+//   close               c.close()                              close(c)                        never
+//   length, capacity    c.len(), c.cap()                       len(c), cap(c)                  never
+//   all values          for (T v : c)                          for v := range c                as receive
+//   nil channel         chan<T>{}                              var c chan T                    for ever; close throws
+//   one direction       send_chan<T>, recv_chan<T>             chan<- T, <-chan T
+//   send on closed      throws closed_channel                  panics
+//   close of closed     throws closed_channel                  panics
+//   receive on closed   what is in the buffer, then empty      the same, then zero values
+//
+// A chan<T> is a shared handle, copied like Go's; the channel lives as long as a handle. Operations are const members, so a handle
+// captured by value in a lambda works. A handle itself may be used by several goroutines at once as long as none assigns to it.
+//
+// Values are received in the order in which they were sent; waiting senders and receivers are served in the order in which they came.
+// A value goes from the sender's object to the receiver's in one move when one of them waited, in two through the buffer.
+// T must be nothrow-move-constructible; it need be neither copyable nor default-constructible. When send throws
+// closed_channel, or try_send returns false, `v` has not been moved from.
+//
+// Every operation is lock-free (what a stopped thread can and cannot hold up: chan_core.h) and a cooperative point. All may also be
+// called from ordinary threads, where a blocking one blocks the thread; none is async-signal-safe.
+// Cost on one P: a rendezvous is two locked instructions and one switch; a buffered operation is one locked instruction.
+
+#pragma once
+
+#include <cstddef>
+#include <iterator>
+#include <memory>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <type_traits>
+#include <utility>
+
+#include "chan_core.h"
+
+namespace weft {
+
+// Thrown by send on a closed channel, by close of a closed or nil one. what() says which.
+class WEFT_API closed_channel : public std::logic_error {
+ public:
+  using std::logic_error::logic_error;
+  ~closed_channel() override;
+};
+
+// What try_recv found.
+template <class T>
+class try_result {
+ public:
+  enum class state : unsigned char { value, empty, closed };
+
+  explicit try_result(state s) : state_(s) {}
+  explicit try_result(std::optional<T>&& v) : value_(std::move(v)), state_(state::value) {}
+
+  bool has_value() const { return state_ == state::value; }
+  explicit operator bool() const { return has_value(); }
+  bool is_empty() const { return state_ == state::empty; }    // nothing at the moment
+  bool is_closed() const { return state_ == state::closed; }  // nothing any more
+  state status() const { return state_; }
+
+  // Undefined unless has_value(), as with std::optional.
+  T& operator*() & { return *value_; }
+  const T& operator*() const& { return *value_; }
+  T&& operator*() && { return *std::move(value_); }
+  T* operator->() { return &*value_; }
+  const T* operator->() const { return &*value_; }
+  // Throws std::bad_optional_access unless has_value().
+  T& value() & { return value_.value(); }
+  const T& value() const& { return value_.value(); }
+  T&& value() && { return std::move(value_).value(); }
+
+ private:
+  std::optional<T> value_;
+  state state_;
+};
+
+namespace rt {
+
+[[noreturn]] WEFT_API void throw_send_on_closed();
+WEFT_API void close_or_throw(chan_core* c);
+[[noreturn]] WEFT_API void throw_bad_capacity(std::size_t capacity);
+
+inline constexpr std::size_t max_capacity = std::size_t{1} << 28;
+
+template <class T>
+struct ring_slot {
+  atomic<std::uint32_t> turn;
+  alignas(T) std::byte room[sizeof(T)];
+};
+
+template <class T>
+struct typed_chan {
+  static_assert(std::is_object_v<T> && !std::is_const_v<T>, "weft::chan<T>: T must be a non-const object type");
+  static_assert(std::is_nothrow_move_constructible_v<T>,
+                "weft::chan<T>: T must be nothrow-move-constructible, as a value that cannot be moved would be lost between two "
+                "goroutines");
+  static_assert(std::is_nothrow_destructible_v<T>, "weft::chan<T>: T's destructor must not throw");
+
+  using slot = ring_slot<T>;
+
+  static slot& at(chan_core& c, std::uint32_t position) { return static_cast<slot*>(c.ring)[position & c.ring_mask]; }
+  static std::uint32_t masked(std::uint32_t position) { return position & static_cast<std::uint32_t>(word::position_mask); }
+
+  static void hand_over(void* to, void* from) {
+    static_cast<std::optional<T>*>(to)->emplace(std::move(*static_cast<T*>(from)));
+  }
+  static void ring_put(chan_core& c, std::uint32_t position, void* from) {
+    slot& s = at(c, position);
+    // RING-FREE acquire <- ring_take: the slot has been emptied. Weaker, we could write under its reader.
+    while (s.turn.load(acquire) != masked(position)) [[unlikely]]
+      wait_turn(s.turn, masked(position));
+    new (s.room) T(std::move(*static_cast<T*>(from)));
+    s.turn.store(masked(position + 1), release);  // RING-FULL release -> acquire in ring_take. Carries the value.
+  }
+  static void ring_take(chan_core& c, std::uint32_t position, void* to) {
+    slot& s = at(c, position);
+    // RING-FULL acquire <- ring_put.
+    while (s.turn.load(acquire) != masked(position + 1)) [[unlikely]]
+      wait_turn(s.turn, masked(position + 1));
+    T* v = std::launder(reinterpret_cast<T*>(s.room));
+    static_cast<std::optional<T>*>(to)->emplace(std::move(*v));
+    v->~T();
+    s.turn.store(masked(position + c.ring_mask + 1), release);  // RING-FREE release -> acquire in ring_put, a lap later
+  }
+  static void destroy(chan_core* c) {
+    if (c->capacity != 0) {
+      std::uint64_t w = c->word.load(relaxed);  // relaxed: the last handle; ordered by refs
+      for (std::uint32_t i = 0, n = word::count_of(w); i < n; ++i)
+        std::launder(reinterpret_cast<T*>(at(*c, word::head_of(w) + i).room))->~T();
+      delete[] static_cast<slot*>(c->ring);
+    }
+    delete c;
+  }
+
+  static constexpr elem_ops ops{hand_over, ring_put, ring_take, destroy};
+
+  static chan_core* make(std::size_t capacity) {
+    if (capacity > max_capacity) throw_bad_capacity(capacity);
+    auto c = std::make_unique<chan_core>();
+    c->ops = &ops;
+    if (capacity != 0) {
+      std::size_t size = 1;
+      while (size < capacity) size *= 2;
+      auto* slots = new slot[size];
+      for (std::size_t i = 0; i < size; ++i) slots[i].turn.store(static_cast<std::uint32_t>(i), relaxed);
+      c->ring = slots;
+      c->ring_mask = static_cast<std::uint32_t>(size - 1);
+      c->capacity = static_cast<std::uint32_t>(capacity);
+    }
+    return c.release();
+  }
+
+  // The frequent moves, inline; the table is in word.h. True: sent. False: closed.
+  [[gnu::always_inline]] static bool send(chan_core* c, T* from) {
+    M* m = self();
+    if (c && m) [[likely]] {
+      std::uint64_t w = c->word.load(acquire);  // WORD acquire
+      if (word::kind_of(w) == word::receiver) {
+        std::uint64_t open = word::stamped(word::open, next_stamp(m->p));
+        // WORD, and COMMIT acquire <- the receiver's park: it is ours, with its slot.
+        if (c->word.compare_exchange_strong(w, open, acq_rel, relaxed)) [[likely]] {
+          waiter* r = word::waiter_of(w);
+          hand_over(r->slot, from);
+          r->result = outcome::done;
+          if constexpr (!std::is_trivially_move_constructible_v<T>) m = self();
+          ready(m, r);
+          cooperate(m);
+          return true;
+        }
+      } else if (word::kind_of(w) == word::open) {
+        if (c->capacity == 0) {
+          G* g = m->curg;
+          g->slot = from;
+          if (park(m, c->word, w, word::lone(word::sender, g), wait_reason::chan_send)) [[likely]]
+            return g->result == outcome::done;
+        } else if (std::uint32_t count = word::count_of(w); count < c->capacity) {
+          // WORD: position head + count is ours.
+          if (c->word.compare_exchange_strong(w, word::ring(word::open, word::head_of(w), count + 1), acq_rel, relaxed)) [[likely]] {
+            ring_put(*c, word::head_of(w) + count, from);
+            cooperate(self());
+            return true;
+          }
+        }
+      }
+    }
+    return send_slow(c, from, true) == chan_result::done;
+  }
+
+  // True: `to` has a value. False: closed and drained.
+  [[gnu::always_inline]] static bool receive(chan_core* c, std::optional<T>* to) {
+    M* m = self();
+    if (c && m) [[likely]] {
+      std::uint64_t w = c->word.load(acquire);  // WORD acquire
+      if (word::kind_of(w) == word::sender) {
+        std::uint64_t open = word::stamped(word::open, next_stamp(m->p));
+        if (c->word.compare_exchange_strong(w, open, acq_rel, relaxed)) [[likely]] {  // WORD, COMMIT acquire
+          waiter* s = word::waiter_of(w);
+          hand_over(to, s->slot);
+          s->result = outcome::done;
+          if constexpr (!std::is_trivially_move_constructible_v<T>) m = self();
+          ready(m, s);
+          cooperate(m);
+          return true;
+        }
+      } else if (word::kind_of(w) == word::open) {
+        if (c->capacity == 0) {
+          G* g = m->curg;
+          g->slot = to;
+          if (park(m, c->word, w, word::lone(word::receiver, g), wait_reason::chan_receive)) [[likely]]
+            return g->result == outcome::done;
+        } else if (std::uint32_t count = word::count_of(w); count != 0) {
+          // WORD: position head is ours.
+          if (c->word.compare_exchange_strong(w, word::ring(word::open, word::head_of(w) + 1, count - 1), acq_rel, relaxed)) [[likely]] {
+            ring_take(*c, word::head_of(w), to);
+            cooperate(self());
+            return true;
+          }
+        }
+      }
+    }
+    return receive_slow(c, to, true) == chan_result::done;
+  }
+
+  static bool try_send(chan_core* c, T* from) {
+    switch (send_slow(c, from, false)) {
+      case chan_result::done: return true;
+      case chan_result::would_block: return false;
+      case chan_result::closed: break;
+    }
+    throw_send_on_closed();
+  }
+  static try_result<T> try_receive(chan_core* c) {
+    std::optional<T> v;
+    switch (receive_slow(c, &v, false)) {
+      case chan_result::done: return try_result<T>(std::move(v));
+      case chan_result::would_block: return try_result<T>(try_result<T>::state::empty);
+      case chan_result::closed: break;
+    }
+    return try_result<T>(try_result<T>::state::closed);
+  }
+};
+
+// The counted handle.
+class chan_handle {
+ public:
+  chan_handle() noexcept = default;
+  explicit chan_handle(chan_core* c) noexcept : core_(c) {}
+  chan_handle(const chan_handle& o) noexcept : core_(o.core_) {
+    if (core_) core_->refs.fetch_add(1, relaxed);  // relaxed: who copies holds one already
+  }
+  chan_handle(chan_handle&& o) noexcept : core_(std::exchange(o.core_, nullptr)) {}
+  chan_handle& operator=(chan_handle o) noexcept {
+    std::swap(core_, o.core_);
+    return *this;
+  }
+  ~chan_handle() {
+    // acq_rel: the last one out sees all that the others did.
+    if (core_ && core_->refs.fetch_sub(1, acq_rel) == 1) core_->ops->destroy(core_);
+  }
+  chan_core* core() const noexcept { return core_; }
+
+ private:
+  chan_core* core_ = nullptr;
+};
+
+// What all three faces of a channel have.
+class chan_base {
+ public:
+  // Values in the buffer; a snapshot, stale at once. 0 for nil. Wait-free.
+  std::size_t len() const noexcept { return handle_.core() ? chan_len(*handle_.core()) : 0; }
+  // 0: unbuffered, or nil.
+  std::size_t cap() const noexcept { return handle_.core() ? handle_.core()->capacity : 0; }
+  // False: nil.
+  explicit operator bool() const noexcept { return handle_.core() != nullptr; }
+  // The same channel?
+  friend bool operator==(const chan_base& a, const chan_base& b) noexcept { return a.handle_.core() == b.handle_.core(); }
+
+  rt::chan_core* core() const noexcept { return handle_.core(); }
+
+ protected:
+  chan_base() noexcept = default;
+  explicit chan_base(chan_handle h) noexcept : handle_(std::move(h)) {}
+  chan_handle handle_;
+};
+
+}  // namespace rt
+
+template <class T>
+class chan;
+
+// The sending face of a channel.
+template <class T>
+class send_chan : public rt::chan_base {
+ public:
+  using value_type = T;
+  send_chan() noexcept = default;  // nil
+
+  // Parks until a receiver has the value or it is in the buffer. Throws closed_channel, also when the channel is closed
+  // while it waits; v keeps its value then.
+  [[gnu::always_inline]] void send(T v) const { send_from(v); }
+  // The same, moving from the caller's object; which keeps its value when this throws.
+  [[gnu::always_inline]] void send_from(T& v) const {
+    if (!rt::typed_chan<T>::send(handle_.core(), std::addressof(v))) [[unlikely]]
+      rt::throw_send_on_closed();
+  }
+
+  // Sends if that needs no waiting. False: buffer full, no receiver waiting, or nil; v keeps its value. Throws closed_channel.
+  bool try_send(T&& v) const { return try_send_from(v); }
+  bool try_send(const T& v) const
+    requires std::copy_constructible<T>
+  {
+    T copy(v);
+    return try_send_from(copy);
+  }
+  bool try_send_from(T& v) const { return rt::typed_chan<T>::try_send(handle_.core(), std::addressof(v)); }
+
+  // No more values: parked and later receivers get what is left, then nothing; parked senders throw. Lock-free.
+  // Throws closed_channel when closed already, or nil.
+  void close() const { rt::close_or_throw(handle_.core()); }
+
+ private:
+  friend class chan<T>;
+  explicit send_chan(rt::chan_handle h) noexcept : chan_base(std::move(h)) {}
+};
+
+// The receiving face of a channel.
+template <class T>
+class recv_chan : public rt::chan_base {
+ public:
+  using value_type = T;
+  recv_chan() noexcept = default;  // nil
+
+  // Parks until there is a value. Empty once the channel is closed and drained.
+  [[gnu::always_inline]] std::optional<T> recv() const {
+    std::optional<T> v;
+    rt::typed_chan<T>::receive(handle_.core(), &v);
+    return v;
+  }
+
+  // Receives if that needs no waiting.
+  try_result<T> try_recv() const { return rt::typed_chan<T>::try_receive(handle_.core()); }
+
+  // for (T v : c): receives until the channel is closed and drained.
+  class iterator {
+   public:
+    using iterator_category = std::input_iterator_tag;
+    using value_type = T;
+    using difference_type = std::ptrdiff_t;
+    using pointer = T*;
+    using reference = T&&;
+
+    // An input iterator hands each value out once: moved.
+    T&& operator*() const { return *std::move(value_); }
+    iterator& operator++() {
+      value_ = std::nullopt;
+      rt::typed_chan<T>::receive(handle_.core(), &value_);
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    friend bool operator==(const iterator& i, std::default_sentinel_t) { return !i.value_.has_value(); }
+
+   private:
+    friend class recv_chan;
+    explicit iterator(rt::chan_handle h) : handle_(std::move(h)) { ++*this; }
+    rt::chan_handle handle_;  // for (T v : make()) keeps its channel
+    mutable std::optional<T> value_;
+  };
+  iterator begin() const { return iterator(handle_); }
+  std::default_sentinel_t end() const { return {}; }
+
+ private:
+  friend class chan<T>;
+  explicit recv_chan(rt::chan_handle h) noexcept : chan_base(std::move(h)) {}
+};
+
+template <class T>
+class chan : public rt::chan_base {
+ public:
+  using value_type = T;
+  using iterator = typename recv_chan<T>::iterator;
+
+  chan() noexcept = default;  // nil
+
+  // As send_chan and recv_chan.
+  [[gnu::always_inline]] void send(T v) const { send_from(v); }
+  [[gnu::always_inline]] void send_from(T& v) const {
+    if (!rt::typed_chan<T>::send(handle_.core(), std::addressof(v))) [[unlikely]]
+      rt::throw_send_on_closed();
+  }
+  [[gnu::always_inline]] std::optional<T> recv() const {
+    std::optional<T> v;
+    rt::typed_chan<T>::receive(handle_.core(), &v);
+    return v;
+  }
+  bool try_send(T&& v) const { return try_send_from(v); }
+  bool try_send(const T& v) const
+    requires std::copy_constructible<T>
+  {
+    T copy(v);
+    return try_send_from(copy);
+  }
+  bool try_send_from(T& v) const { return rt::typed_chan<T>::try_send(handle_.core(), std::addressof(v)); }
+  try_result<T> try_recv() const { return rt::typed_chan<T>::try_receive(handle_.core()); }
+  void close() const { rt::close_or_throw(handle_.core()); }
+  iterator begin() const { return recv_chan<T>(handle_).begin(); }
+  std::default_sentinel_t end() const { return {}; }
+
+  // Its two faces: handles to the same channel.
+  operator send_chan<T>() const { return send_chan<T>(handle_); }  // NOLINT(google-explicit-constructor): as Go converts
+  operator recv_chan<T>() const { return recv_chan<T>(handle_); }  // NOLINT(google-explicit-constructor)
+
+ private:
+  template <class U>
+  friend chan<U> make_chan(std::size_t capacity);
+  explicit chan(rt::chan_handle h) noexcept : chan_base(std::move(h)) {}
+};
+
+// A channel that holds `capacity` values; 0: sender and receiver meet. Throws std::length_error above 2^28, std::bad_alloc.
+template <class T>
+chan<T> make_chan(std::size_t capacity = 0) {
+  return chan<T>(rt::chan_handle(rt::typed_chan<T>::make(capacity)));
+}
+
+}  // namespace weft

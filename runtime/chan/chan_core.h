@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT
+//
+// What a channel is, whatever it carries: the word (word.h), the hint to the end of the list of waiters (wait_list.h), the ring.
+// chan.h inlines the frequent moves; all others are here, out of line, and reach the values through elem_ops.
+//
+// Ring. Position p lies in slot p modulo the ring's size (a power of two, at least the capacity). Who moved the word past a position
+// owns the slot for that position; `turn` says whether the slot is ready for it:
+//     turn == p        free, for the sender of position p
+//     turn == p + 1    full, for the receiver of position p; it leaves p + size
+//
+// Progress. Every move of the word is lock-free: a compare-and-swap that fails means that another operation took effect. A thread
+// stopped at any instruction holds up only
+//   * its partner: a sender stopped between its move and the filling of its slot (or of the waiter's) holds up the one receiver
+//     that owns that position; a receiver stopped while it carries a parked sender's value into the ring, the receiver of that value;
+//   * in a ring, the sender one lap later: a receiver stopped between its move and emptying its slot holds up the sender of
+//     position p + size, and with it that position's receiver.
+// Everybody else's operations complete. Such a wait spins a little, then yields.
+//
+// Edges
+//   name          release side                       acquire side                    carries                          model test
+//   COMMIT        park's commit (arch/switch.h)      who takes the waiter            the waiter, saved; its slot      chan_rendezvous
+//   WORD          every move                         every load of the word          moves before it                  chan_word
+//   RING-FULL     ring_put                           ring_take                       the value                        chan_ring
+//   RING-FREE     ring_take                          ring_put                        the slot has been emptied        chan_ring
+//   LIST-*        see wait_list.h
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../sched/park.h"
+#include "../sched/stamp.h"
+#include "word.h"
+
+namespace weft::rt {
+
+struct chan_core;
+
+// The typed moves. `to` is the receiver's std::optional<T>*, `from` the sender's T*.
+struct elem_ops {
+  void (*hand_over)(void* to, void* from);                            // sender's value straight to the receiver
+  void (*ring_put)(chan_core& c, std::uint32_t position, void* from);
+  void (*ring_take)(chan_core& c, std::uint32_t position, void* to);
+  void (*destroy)(chan_core* c);                                      // what is left in the ring, and the channel
+};
+
+struct alignas(64) chan_core {
+  atomic<std::uint64_t> word{word::open};
+  atomic<wait_node*> tail{nullptr};    // a hint: see wait_list.h
+  std::uint32_t capacity = 0;          // for good, as all below
+  std::uint32_t ring_mask = 0;
+  void* ring = nullptr;
+  const elem_ops* ops = nullptr;
+  alignas(64) atomic<std::uint64_t> refs{1};
+};
+
+enum class chan_result : std::uint8_t { done, closed, would_block };
+
+WEFT_API chan_result send_slow(chan_core* c, void* from, bool may_block);
+WEFT_API chan_result receive_slow(chan_core* c, void* to, bool may_block);
+// False: it was closed already.
+WEFT_API bool close_chan(chan_core* c);
+// A value, and for good: a nil channel never readies anybody.
+[[noreturn]] WEFT_API void block_forever(wait_reason why);
+// A slot is not ready yet: its last user is between move and turn.
+WEFT_API void wait_turn(atomic<std::uint32_t>& turn, std::uint32_t wanted);
+WEFT_API std::size_t chan_len(const chan_core& c);
+
+}  // namespace weft::rt

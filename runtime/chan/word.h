@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+//
+// The state of a channel is one word; every operation takes effect by one compare-and-swap on it, or on the link of the last
+// waiter in the list that it names. This file is the encoding and the table of legal moves.
+//
+//   kind       bits                                     meaning
+//   open       head:30 count:30 .   .                   nobody waits; `count` values in the ring from position `head`
+//   closed     head:30 count:30 .                       as open, but closed: the values may still be received
+//   receiver   waiter                                   one receiver waits, it is at this address. Unbuffered only
+//   sender     waiter                                   one sender waits. Unbuffered only
+//   receivers  node (bits 6-47), closing (bit 3)        receivers wait in a list (wait_list.h), node is its head; the ring is empty
+//   senders    node (bits 6-47), closing (bit 3),       senders wait in a list; the ring is full (or there is none)
+//              head modulo 2^16 (bits 48-63)
+//
+// In an unbuffered channel there are no positions: there the 60 bits of open hold a stamp that never repeats (P id and a count), so
+// that a word that was seen twice was that word all the time.
+//
+// Moves (c: capacity, U: unbuffered)
+//   from        operation     to                                what happens
+//   open        send          open(count+1)                     count < c: value into the ring
+//   open        receive       open(head+1, count-1)             count > 0: value out of the ring
+//   open        send          sender (U), senders               count = c: parks, published by this very move
+//   open        receive       receiver (U), receivers           count = 0: the same
+//   receiver    send          open                              the value goes to the waiter, who is readied
+//   sender      receive       open                              the same, the other way round
+//   receiver    receive       receivers (both in the list)      parks; likewise sender
+//   receivers   receive       - (append to the list)            parks; likewise senders
+//   receivers   send          receivers(next) / open            the head's: its link is marked first; likewise senders (U)
+//   senders     receive       senders(next, head+1) / open      c > 0: takes the oldest value, and moves the sender's into the ring
+//   open        close         closed
+//   receiver    close         closed                            the waiter is readied, with outcome::closed; likewise sender
+//   receivers   close         receivers|closing                 from here on every operation first helps: takes the waiters one by one
+//                                                               and readies them with outcome::closed, until the list is empty and
+//                                                               the word is closed. Likewise senders
+//   closed      receive       closed(head+1, count-1)           count > 0
+// All else is an error: close or send on closed throws, receive on closed and empty gives nothing.
+//
+// Why the lone waiter has a form of its own: it is the ping-pong and the request/reply. Two locked instructions per meeting
+// instead of three, and no node. Only unbuffered channels have it: where positions must survive the wait, a node carries them,
+// and a node, unlike a goroutine, cannot come back to the same channel while an operation still looks at it (no ABA).
+// For the lone waiter ABA is harmless: the word says all there is to know, "this goroutine waits here", and says it truly.
+//
+// Rejected: counters and cells (Koval, Alistarh, Elizarov, PPoPP 2023): an unbuffered meeting costs four locked instructions, a
+// failed try-operation burns a cell, and a select that lost leaves one; a Michael-Scott dual queue alone: four as well; a ring
+// with a separate list of waiters (two words): between the two a newcomer passes a waiter, or a wakeup is lost.
+
+#pragma once
+
+#include <cstdint>
+
+#include "../sched/g_m_p.h"
+
+namespace weft::rt {
+
+struct wait_node;
+
+namespace word {
+
+enum kind : std::uint64_t { open = 0, closed = 1, receiver = 2, sender = 3, receivers = 4, senders = 5 };
+
+inline constexpr std::uint64_t kind_mask = 7;
+inline constexpr std::uint64_t closing = 8;
+inline constexpr std::uint64_t pointer_mask = 0x0000'ffff'ffff'ffc0;
+inline constexpr int position_bits = 30;
+inline constexpr std::uint64_t position_mask = (std::uint64_t{1} << position_bits) - 1;
+inline constexpr int head_shift = 34;
+
+constexpr kind kind_of(std::uint64_t w) { return static_cast<kind>(w & kind_mask); }
+
+// open, closed
+constexpr std::uint32_t count_of(std::uint64_t w) { return static_cast<std::uint32_t>(w >> 4 & position_mask); }
+constexpr std::uint32_t head_of(std::uint64_t w) { return static_cast<std::uint32_t>(w >> head_shift); }
+constexpr std::uint64_t ring(kind k, std::uint32_t head, std::uint32_t count) {
+  return (head & position_mask) << head_shift | std::uint64_t{count} << 4 | k;
+}
+constexpr std::uint64_t stamped(kind k, std::uint64_t stamp) { return stamp << 4 | k; }
+
+// receiver, sender
+inline waiter* waiter_of(std::uint64_t w) { return reinterpret_cast<waiter*>(w & pointer_mask); }
+inline std::uint64_t lone(kind k, waiter* w) { return reinterpret_cast<std::uint64_t>(w) | k; }
+
+// receivers, senders
+inline wait_node* node_of(std::uint64_t w) { return reinterpret_cast<wait_node*>(w & pointer_mask); }
+constexpr std::uint32_t low_position_of(std::uint64_t w) { return static_cast<std::uint32_t>(w >> 48); }
+inline std::uint64_t list(kind k, wait_node* n, std::uint32_t position, std::uint64_t closing_bit = 0) {
+  return reinterpret_cast<std::uint64_t>(n) | std::uint64_t{position & 0xffff} << 48 | closing_bit | k;
+}
+
+}  // namespace word
+}  // namespace weft::rt

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+//
+// What the compiler and the CPU offer, under one spelling: attributes, the sanitizer in use, the cache line, a
+// polite busy-wait, a cycle counter. No kernel calls and no state, so real and simulated builds share this file.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+// Symbols are hidden by default; this marks the ones a user may link against.
+#define WEFT_API __attribute__((visibility("default")))
+
+#define WEFT_NOINLINE __attribute__((noinline))
+#define WEFT_ALWAYS_INLINE inline __attribute__((always_inline))
+
+// WEFT_TSAN, WEFT_ASAN: 1 when this translation unit is instrumented, else 0. GCC says so by a macro, Clang by a feature.
+#if defined(__has_feature)
+#define WEFT_HAS_FEATURE(x) __has_feature(x)
+#else
+#define WEFT_HAS_FEATURE(x) 0
+#endif
+
+#if defined(__SANITIZE_THREAD__) || WEFT_HAS_FEATURE(thread_sanitizer)
+#define WEFT_TSAN 1
+#else
+#define WEFT_TSAN 0
+#endif
+
+#if defined(__SANITIZE_ADDRESS__) || WEFT_HAS_FEATURE(address_sanitizer)
+#define WEFT_ASAN 1
+#else
+#define WEFT_ASAN 0
+#endif
+
+namespace weft {
+
+// Distance that keeps two fields from sharing a line. Not std::hardware_destructive_interference_size: that one varies
+// with -mtune, and a layout that crosses a library boundary must not.
+inline constexpr std::size_t cache_line = 64;
+
+// One step of a busy-wait: tells the core that this thread spins, so that a sibling hyperthread gets the units and
+// leaving the loop does not cost a memory-order flush. Its length differs a lot (about 40 cycles on some x86-64, 140
+// on others, one to tens on AArch64): bound a spin by time or by a measured count, never by a guess at nanoseconds.
+WEFT_ALWAYS_INLINE void cpu_relax() noexcept {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  // isb, not yield: yield is a no-op on cores without SMT, and a spin without any pause starves the line's owner.
+  asm volatile("isb" ::: "memory");
+#else
+#error "weft knows x86-64 and AArch64"
+#endif
+}
+
+// A free-running counter for measuring short spans on one core. Not serialising: the CPU may move it by a few dozen
+// instructions. The unit is the counter's own (TSC ticks; CNTVCT_EL0 ticks, often far coarser than a cycle), so
+// compare it with os::now_ns() before saying nanoseconds.
+WEFT_ALWAYS_INLINE std::uint64_t cycles() noexcept {
+#if defined(__x86_64__)
+  return __builtin_ia32_rdtsc();
+#else
+  std::uint64_t ticks;
+  asm volatile("mrs %0, cntvct_el0" : "=r"(ticks));
+  return ticks;
+#endif
+}
+
+}  // namespace weft

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+//
+// Kernel threads, and what the runtime asks about them: the threads that carry Ms, and the CPUs it may use.
+#pragma once
+
+#include <pthread.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace weft::os {
+
+// A kernel thread running fn(arg).
+//
+// Its signal mask blocks everything but the synchronous signals (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS) and
+// SIGPROF. weft is a guest in its process: a signal sent to the process goes to any thread that does not block it, and a
+// thread of ours must not swallow the application's SIGTERM, or interrupt by SIGCHLD a sigwait() of its own. Faults
+// must be taken where they happen, and a profiler has to see the threads that burn the time. Code that wants more (a
+// preemption signal) unblocks it in fn. (The C library keeps its own two signals open, so setuid() and
+// pthread_cancel() go on working.)
+//
+// The object holds what the new thread reads, hence stays put (neither copyable nor movable) until join().
+class thread {
+ public:
+  thread() noexcept = default;
+  ~thread();  // a thread that was never joined ends the process, as with std::thread
+  thread(const thread&) = delete;
+  thread& operator=(const thread&) = delete;
+
+  // `name` shows in /proc, gdb and top; the kernel keeps 15 bytes. `stack` bytes are usable by fn: thread-local storage,
+  // the C library's own part and a signal frame come on top. Zero, and every sanitizer build (whose frames are
+  // several times larger), means the system's default. Throws std::system_error with the kernel's reason, typically
+  // EAGAIN: RLIMIT_NPROC, the cgroup's pids.max, or no memory; nothing has been started then.
+  // Not while joinable().
+  void start(const char* name, void (*fn)(void*), void* arg, std::size_t stack);
+
+  // Waits until fn has returned; restarted on EINTR by the C library. Then start() may be called again.
+  void join() noexcept;
+  bool joinable() const noexcept { return joinable_; }
+
+ private:
+  static void* entry(void* self) noexcept;
+
+  pthread_t handle_{};
+  void (*fn_)(void*) = nullptr;
+  void* arg_ = nullptr;
+  char name_[16] = {};
+  bool joinable_ = false;
+};
+
+// CPUs this process may use at once, at least 1: those in its affinity mask, limited by the CPU quota of its cgroup and
+// of all the groups above (v1 and v2), a quota of 2.5 CPUs counting as 3 (rounding down would waste what was paid
+// for; Go 1.25 rounds up too). Reads files, takes about 100 us: ask at start, not in a loop.
+int num_cpus() noexcept;
+
+// Threads alive in this process, all of them, not only ours; -1 where /proc is not mounted.
+int num_threads_of_process() noexcept;
+
+// Offers the CPU to another runnable thread. Under CFS and EEVDF no more than a hint.
+void yield_thread() noexcept;
+
+// The kernel's id of the calling thread, as /proc and gdb show it. A system call each time: a cached one is wrong in the
+// child after fork().
+std::uint32_t thread_id() noexcept;
+
+// How much later than asked the kernel may wake this thread, to serve several timers at once. 1 is the least; 0
+// restores the thread's default, 50 us as a rule.
+void set_timer_slack_ns(unsigned long ns) noexcept;
+
+// The CPU this thread runs on; stale as soon as it is known. 0 where the kernel does not say.
+unsigned current_cpu() noexcept;
+
+}  // namespace weft::os

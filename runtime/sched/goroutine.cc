@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: MIT
+//
+// Birth and death of a G.
+//
+// A new G's slot, high addresses first:
+//
+//     top of the slot        G (its colour offset keeps a thousand Gs out of each other's cache sets, sched/stack.h)
+//                            name, when given
+//                            closure
+//                            first frame (arch)
+//     ...                    the stack, downwards
+//     stack_lo               lowest usable byte; the guard page is below
+//
+// so a goroutine that parks soon after its start keeps one page: G, closure and frames.
+//
+// The finished goroutine's slot goes to its P's cache while it still runs on it. That is safe: only this M takes from the cache,
+// and it leaves the stack first. Slots that do not go to the cache wait until the scheduler's stack is under us.
+
+#include <cstring>
+#include <stdexcept>
+
+#include "../base/check.h"
+#include "quiesce.h"
+#include "world.h"
+
+#if WEFT_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace weft::rt {
+
+namespace {
+
+constexpr std::size_t name_max = 47;
+// What a goroutine must at least have to run in, below its closure.
+constexpr std::size_t room_min = 8 << 10;
+
+// Goroutine ids: P's hand them out in ranges. relaxed: uniqueness is all that is asked.
+atomic<std::uint64_t> next_id_range{1};
+constexpr std::uint64_t id_range = 256;
+
+std::uint64_t new_id(P* p) {
+  if (p->next_id == p->last_id) {
+    p->next_id = next_id_range.fetch_add(id_range, relaxed);
+    p->last_id = p->next_id + id_range;
+  }
+  return p->next_id++;
+}
+
+G* g_at(const stack_slot& where, unsigned size_class) {
+  auto at = (reinterpret_cast<std::uintptr_t>(where.top) - sizeof(G)) & ~std::uintptr_t{63};
+  G* g = new (reinterpret_cast<void*>(at)) G;
+  g->stack_lo = where.lo;
+  g->stack_size = static_cast<std::uint32_t>((at - reinterpret_cast<std::uintptr_t>(where.lo)));
+  g->size_class = size_class;
+  return g;
+}
+
+G* refill(M* m) {
+  stack_slot got[p_cache_max / 4];
+  std::size_t n = m->s->stacks.alloc_batch(m->s->default_class, got, p_cache_max / 4);
+  P::parts* cache = m->p->more;
+  for (std::size_t i = n; i-- > 1;) {
+    G* g = g_at(got[i], m->s->default_class);
+    g->next = cache->free;
+    cache->free = g;
+    ++cache->nfree;
+  }
+  return g_at(got[0], m->s->default_class);
+}
+
+// Slots went back: sysmon gives their pages to the kernel when nobody takes them again.
+void want_trim(sched* s) {
+  if (s->trim_wanted.load(relaxed)) return;  // relaxed: a hint
+  s->trim_wanted.store(true, relaxed);
+  try {
+    start_sysmon(s);
+  } catch (const std::system_error&) {
+    return;  // no thread to be had: the stacks stay for reuse, and the next return asks again
+  }
+  s->sysmon_wake.wake();
+}
+
+void to_pool(sched* s, G* g) {
+  stack_slot one{g->stack_lo, reinterpret_cast<char*>(g + 1)};
+  s->stacks.free_batch(g->size_class, &one, 1);
+  want_trim(s);
+}
+
+[[noreturn]] void goroutine_exit() {
+  M* m = self();
+  P* p = m->p;
+  G* g = m->curg;
+  g->id.store(0, relaxed);
+  g->state.store(status::dead, relaxed);
+  g->name = nullptr;
+  p->ended.store(p->ended.load(relaxed) + 1, release);  // relaxed read: one writer
+  if (g->size_class != m->s->default_class) {
+    m->more->to_pool = g;
+    leave_for_good(m, nullptr);
+  }
+  P::parts* cache = p->more;
+  if (cache->nfree >= p_cache_max) free_cached(m->s, p, p_cache_max / 2);
+  G* to = pick_next(m);
+  g->next = cache->free;
+  cache->free = g;
+  ++cache->nfree;
+  leave_for_good(m, to);
+}
+
+void goroutine_main(void* arg) {
+  arrived_fresh();
+  G* g = static_cast<G*>(arg);
+  g->entry(g);
+  goroutine_exit();
+}
+
+}  // namespace
+
+void free_cached(sched* s, P* p, std::uint32_t keep) {
+  P::parts* cache = p->more;
+  stack_slot batch[p_cache_max / 2];
+  while (cache->nfree > keep) {
+    std::uint32_t n = 0;
+    for (; n < p_cache_max / 2 && cache->nfree > keep; --cache->nfree) {
+      G* g = cache->free;
+      cache->free = static_cast<G*>(g->next);
+      batch[n++] = {g->stack_lo, reinterpret_cast<char*>(g + 1)};
+    }
+    s->stacks.free_batch(s->default_class, batch, n);
+    want_trim(s);
+  }
+}
+
+void after_switch(M* m) {
+  if (G* g = m->more->to_pool) {
+    m->more->to_pool = nullptr;
+    to_pool(m->s, g);
+  }
+  if (G* g = m->more->requeue) {
+    m->more->requeue = nullptr;
+    queue_local(m, g);
+  }
+}
+
+G* new_goroutine(M* m, const go_options& o, const void* started_at) {
+  P* p = m->p;
+  sched* s = m->s;
+  unsigned size_class = s->default_class;
+  if (o.stack_size != 0) size_class = stack_pool::class_of(resolve_stack_size(o.stack_size, 0));
+  if (o.home < -1 || o.home >= max_procs)
+    throw std::invalid_argument("weft::go: home " + std::to_string(o.home) + " is not in [-1, " + std::to_string(max_procs) + ")");
+  G* g;
+  if (size_class == s->default_class) {
+    P::parts* cache = p->more;
+    g = cache->free;
+    if (g) [[likely]] {
+      cache->free = static_cast<G*>(g->next);
+      --cache->nfree;
+    } else {
+      g = refill(m);
+    }
+  } else {
+    stack_slot one;
+    s->stacks.alloc_batch(size_class, &one, 1);
+    g = g_at(one, size_class);
+  }
+#if WEFT_ASAN
+  __asan_unpoison_memory_region(g->stack_lo, g->stack_size);  // the last goroutine's frames left their red zones
+#endif
+  g->s = s;
+  g->affinity = o.home < 0 ? static_cast<void*>(s) : s->allp[o.home % s->nprocs.load(relaxed)];
+  g->started_at = started_at;
+  g->saved_errno = 0;
+  g->caught = nullptr;
+  g->uncaught = 0;
+  g->locals = nullptr;
+  g->name = nullptr;
+  g->closure = g;  // the room below ends here
+  g->id.store(new_id(p), relaxed);
+  if (!o.name.empty()) {
+    std::size_t n = std::min(o.name.size(), name_max);
+    char* name = static_cast<char*>(closure_room(g, n + 1, 1));
+    std::memcpy(name, o.name.data(), n);
+    name[n] = 0;
+    g->name = name;
+    g->closure = name;
+  }
+  return g;
+}
+
+WEFT_NOINLINE G* new_goroutine_here(const go_options& o) {
+  M* m = self();
+  if (!m || !m->curg) throw std::logic_error("weft::go called outside of weft::run");
+  return new_goroutine(m, o, __builtin_return_address(0));
+}
+
+void* closure_room(G* g, std::size_t bytes, std::size_t align) {
+  auto top = reinterpret_cast<std::uintptr_t>(g->closure);
+  auto lo = reinterpret_cast<std::uintptr_t>(g->stack_lo);
+  if (bytes + align + room_min > top - lo)
+    throw std::length_error("weft::go: a closure of " + std::to_string(bytes) + " bytes leaves no room on a stack of " +
+                            std::to_string(g->stack_size >> 10) + " KiB");
+  return reinterpret_cast<void*>((top - bytes) & ~(align - 1));
+}
+
+void abandon(G* g) noexcept {
+  M* m = self();
+  g->id.store(0, relaxed);
+  g->name = nullptr;
+  if (g->size_class != m->s->default_class) return to_pool(m->s, g);
+  g->next = m->p->more->free;
+  m->p->more->free = g;
+  ++m->p->more->nfree;
+}
+
+void launch(M* m, G* g, void (*entry)(G*)) {
+  P* p = m->p;
+  g->entry = entry;
+  // run's closure lies on the caller's stack: then the goroutine's own starts right below the G.
+  auto* top = static_cast<char*>(g->closure);
+  if (top < g->stack_lo || top > reinterpret_cast<char*>(g)) top = const_cast<char*>(g->name ? g->name : reinterpret_cast<char*>(g));
+  arch::make_first_frame(g->ctx, top, goroutine_main, g);
+  make_fiber(g);
+  p->born.store(p->born.load(relaxed) + 1, relaxed);  // one writer
+  ready(m, g);
+  cooperate(m);
+}
+
+}  // namespace weft::rt
+
+namespace weft::this_goroutine {
+
+std::uint64_t id() {
+  rt::M* m = rt::self();
+  return m && m->curg ? m->curg->id.load(relaxed) : 0;
+}
+
+std::string_view name() {
+  rt::M* m = rt::self();
+  return m && m->curg && m->curg->name ? m->curg->name : std::string_view{};
+}
+
+}  // namespace weft::this_goroutine

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT
+//
+// The slow halves of park and ready, and yield.
+//
+// Edges
+//   name       release side          acquire side     carries                     model test
+//   INBOX      ready_bound           get_inbox        the Gs, saved               inbox
+//   THREAD     ready_slow            block_thread     what the partner wrote      thread_waiter
+
+#include "park.h"
+
+#include "../base/check.h"
+#include "../os/futex.h"
+#include "world.h"
+
+namespace weft::rt {
+
+namespace {
+
+// The goroutine is queued by the scheduler once it is saved: for when there is nobody to switch to directly.
+void yield_to_scheduler(M* m) {
+  m->more->requeue = m->curg;
+  m->curg->reason.store(wait_reason::yield, relaxed);
+  m->curg->state.store(status::runnable, relaxed);
+  park_into_scheduler(m, &m->always, 0, 0, nullptr);
+}
+
+// Goroutines bound to a P: pushed to it, whoever it is.
+void ready_bound(sched* s, G* g) {
+  int home = static_cast<P*>(g->affinity)->id % s->nprocs.load(relaxed);
+  P* p = s->allp[home];
+  waiter* head = p->inbox.load(relaxed);
+  do {
+    g->next = head;
+    // INBOX release -> acquire in get_inbox. seq_cst, not release: then the look at nidle below, see SUBMIT-IDLE in spin.cc.
+  } while (!p->inbox.compare_exchange_weak(head, g, seq_cst, relaxed));
+  os::fence_full();
+  if (s->nidle.load(relaxed) != 0) start_p(s, p);
+}
+
+// From outside of the goroutine's runtime. The goroutine is parked until it is queued, which keeps its runtime alive until
+// then; from then on `external` does.
+void ready_remote(G* g) {
+  sched* s = g->s;
+  s->external.fetch_add(1, relaxed);  // relaxed: ordered before the goroutine's queueing by lk, hence before its end
+  if (g->affinity != s) {
+    ready_bound(s, g);
+  } else {
+    g_list one;
+    one.push_back(g);
+    queue_global(s, one);
+    os::fence_full();  // SUBMIT-IDLE
+    wake_p(s);
+  }
+  s->external.fetch_sub(1, release);  // release -> acquire in run's last wait: all of the above is over
+}
+
+}  // namespace
+
+bool park_slow(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, wait_reason why, std::uint32_t* done) {
+  G* g = m->curg;
+  g->reason.store(why, relaxed);
+  G* to = pick_next(m);
+  g->state.store(status::waiting, relaxed);
+  if (to) {
+    if (park_into_slow(m, to, word, expected, desired, done)) return true;
+    if (m->p->runnext.load(relaxed) == nullptr && to->affinity == g->s)
+      put_runnext(m->p, to);
+    else
+      queue_local(m, to);
+    return false;
+  }
+  return park_into_scheduler(m, word, expected, desired, done);
+}
+
+void ready_slow(waiter* w) {
+  if (w->is_thread) {
+    auto& word = static_cast<thread_waiter*>(w)->woken;
+    word.store(1, release);      // THREAD release -> acquire in block_thread. From here on the waiter may be gone.
+    os::futex_wake(word, 1);     // by address only
+    return;
+  }
+  G* g = static_cast<G*>(w);
+  g->state.store(status::runnable, relaxed);
+  M* m = self();
+  sched* s = g->s;
+  if (!m || m->s != s || !m->p) return ready_remote(g);
+  P* p = m->p;
+  if (g->affinity != s && g->affinity != p) return ready_bound(s, g);
+  // The last one readied runs next; the one before it takes the ring's tail, where others may steal it.
+  G* old = take_runnext(p);
+  put_runnext(p, g);
+  if (old) queue_local(m, old);
+  if (s->nprocs.load(relaxed) == 1) return;
+  os::fence_full();  // SUBMIT-IDLE, submitter's side (spin.cc)
+  if (s->nidle.load(relaxed) != 0 && s->nspinning.load(relaxed) == 0) wake_p(s);
+}
+
+void cooperate_slow(M* m) {
+  P* p = m->p;
+  p->budget = limits::slice;
+  if (p->attention.load(relaxed)) return yield_to_scheduler(m);
+  if (p->runnext.load(relaxed) || runq::size(p) || m->s->globq_size.load(relaxed) || p->inbox.load(relaxed)) yield();
+}
+
+void block_thread(thread_waiter& w) {
+  while (w.woken.load(acquire) == 0) os::futex_wait(w.woken, 0);  // THREAD acquire <- ready_slow
+}
+
+}  // namespace weft::rt
+
+namespace weft {
+
+void yield() {
+  using namespace rt;
+  M* m = self();
+  if (!m || !m->curg) return os::yield_thread();
+  P* p = m->p;
+  if (p->attention.load(relaxed)) return yield_to_scheduler(m);
+  G* g = m->curg;
+  if (runq::size(p) == runq::capacity || (g->affinity != m->s && g->affinity != p)) return yield_to_scheduler(m);
+  G* to = pick_next(m);
+  if (!to) return;
+  g->reason.store(wait_reason::yield, relaxed);
+  if (runq::size(p) == runq::capacity) {  // the pick filled it up from the global queue
+    g_list one;
+    one.push_back(to);
+    queue_global(m->s, one);
+    return yield_to_scheduler(m);
+  }
+  yield_into(m, to);
+}
+
+}  // namespace weft

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+//
+// park and ready: how a goroutine waits and how it is woken. All that blocks (channels, wait_group, mutexes) meets here.
+//
+// park publishes the current goroutine by one compare-and-swap on a word of the caller's (the commit, arch/switch.h) and gives
+// the P to the next goroutine. ready makes a waiter that the caller took from such a word runnable: it becomes its P's runnext
+// and runs in the waker's time slice (decision 5). The fast halves are inline; neither makes a call nor, but for the commit,
+// a locked instruction.
+//
+// A waiter can also be an ordinary thread: it blocks in the kernel, and ready wakes it there.
+//
+// Budget. Every runtime call costs its P something; when the budget is spent, the slow half looks round: is the world to be
+// stopped, does the global queue wait, has the ring had its turn. This is all there is to time slices: a pair of goroutines
+// that ready each other run `limits::slice / limits::switch_cost` switches, then the ring's head gets a turn.
+//
+// Who blocks: the goroutine. Called from an ordinary thread, the thread.
+
+#pragma once
+
+#include "switch.h"
+
+namespace weft::rt {
+
+// An ordinary thread that waits. Lives on the thread's stack or in its record; `ready` does not touch it after the wake is
+// visible to the thread.
+struct thread_waiter : waiter {
+  atomic<std::uint32_t> woken{0};
+  thread_waiter() { is_thread = true; }
+};
+
+// The slow halves.
+WEFT_API bool park_slow(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, wait_reason why,
+                        std::uint32_t* done);
+WEFT_API void ready_slow(waiter* w);
+WEFT_API void nag_sysmon(P* p);
+WEFT_API void cooperate_slow(M* m);
+
+// Parks the current goroutine of `m`, publishing it by *word: expected -> desired. True once somebody readied it; false at
+// once, and nothing has happened, when the word held something else. After true, `m` may be another thread's M.
+[[gnu::always_inline]] inline bool park(M* m, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired,
+                                        wait_reason why) {
+  P* p = m->p;
+  if (std::int32_t left = p->budget - limits::switch_cost; left >= 0) [[likely]] {
+    if (G* to = take_runnext(p)) [[likely]] {
+      p->budget = left;
+      m->curg->reason.store(why, relaxed);
+      m->curg->state.store(status::waiting, relaxed);
+      if (park_into(m, to, word.raw(), expected, desired)) [[likely]]
+        return true;
+      put_runnext(p, to);
+      return false;
+    }
+  }
+  return park_slow(m, word.raw(), expected, desired, why, nullptr);
+}
+
+// Makes `w` runnable. The caller must have taken it from where it was published: it is the only one who knows it.
+// `m` is the current M, or null on an ordinary thread. `w` may be running, or gone, before this returns.
+[[gnu::always_inline]] inline void ready(M* m, waiter* w) {
+  if (m && !w->is_thread) [[likely]] {
+    G* g = static_cast<G*>(w);
+    P* p = m->p;
+    if (g->affinity == p->s || g->affinity == p) [[likely]] {
+      if (p->runnext.load(relaxed) == nullptr) [[likely]] {
+        g->state.store(status::runnable, relaxed);
+        put_runnext(p, g);
+        // Nobody is woken (decision 5); sysmon finds a runnext that waits too long. When it sleeps it says so here; its own
+        // look, after a fence_heavy, and this one cannot both miss. SYSMON-NAG, see sysmon.cc.
+        asm volatile("" ::: "memory");
+        if (p->nag.load(relaxed)) [[unlikely]]
+          nag_sysmon(p);
+        return;
+      }
+    }
+  }
+  ready_slow(w);
+}
+
+// For runtime calls that do not park: takes one from the budget, and yields when it is spent and others wait.
+[[gnu::always_inline]] inline void cooperate(M* m) {
+  if (m && --m->p->budget < 0) [[unlikely]]
+    cooperate_slow(m);
+}
+
+// Blocks the calling ordinary thread until somebody readies `w`.
+void block_thread(thread_waiter& w);
+
+}  // namespace weft::rt

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+
+#include "runq.h"
+
+namespace weft::rt {
+
+G* take_runnext_slow(P* p, G* g) {
+  // O3 where it is not free; where it is, the caller's compiler fence and the thief's fence_heavy already did it.
+  if (p->claim.load(relaxed) & claim::fenced) os::fence_full();
+  std::uint64_t c = p->claim.load(relaxed);
+  if ((c & claim::mask) == claim::wanted) {
+    // A thief looks at this runnext. Whoever moves the claim first has g. acq_rel: on failure the thief has g and everything
+    // about it; on success nothing but the claim itself is passed on, and the next epoch's T1 reads it.
+    if (p->claim.compare_exchange_strong(c, (c & ~claim::mask) + claim::epoch, acq_rel, acquire)) return g;
+  }
+  if ((c & claim::mask) == claim::taken) {
+    // The thief has g; runnext is erased (O2), so the next thief may come. release: O2 before the new epoch.
+    p->claim.store((c & ~claim::mask) + claim::epoch, release);
+    return nullptr;
+  }
+  return g;  // idle: no thief, or one that gave up
+}
+
+G* steal_runnext(P* p) {
+  std::uint64_t c = p->claim.load(relaxed);
+  if ((c & claim::mask) != claim::idle) return nullptr;  // another thief, or a theft that the owner has yet to notice
+  // T1. acquire pairs with the owner's release of the epoch: its O2 is seen.
+  if (!p->claim.compare_exchange_strong(c, c | claim::wanted, acq_rel, relaxed)) return nullptr;
+  std::uint64_t wanted = c | claim::wanted;
+  os::fence_heavy();                 // T2
+  G* g = p->runnext.load(acquire);   // T3. RUNNEXT acquire <- put_runnext
+  std::uint64_t next = g ? (c | claim::taken) : (c + claim::epoch);
+  // T4. A failure means that the owner took it; it has opened the next epoch already.
+  if (!p->claim.compare_exchange_strong(wanted, next, acq_rel, relaxed)) return nullptr;
+  return g;
+}
+
+namespace runq {
+
+G* steal_into(P* dst, P* src) {
+  std::uint32_t to = dst->runq_tail.load(relaxed);  // relaxed: ours
+  for (;;) {
+    std::uint32_t h = src->runq_head.load(acquire);  // with the other takers, so that t is no older than h
+    std::uint32_t t = src->runq_tail.load(acquire);  // RUNQ-PUBLISH acquire <- put: the slots up to t
+    std::uint32_t n = t - h;
+    n -= n / 2;
+    if (n == 0) return nullptr;
+    if (n > capacity / 2) continue;  // h and t were read at different moments
+    // dst's owner is here, so its ring is empty or nearly so; never overfill it.
+    std::uint32_t room = capacity - (to - dst->runq_head.load(acquire));  // RUNQ-CONSUME acquire <- takers from dst
+    if (n > room + 1) n = room + 1;
+    for (std::uint32_t i = 0; i < n - 1; ++i)
+      dst->runq[(to + i) % capacity].store(src->runq[(h + i) % capacity].load(relaxed), relaxed);
+    G* last = src->runq[(h + n - 1) % capacity].load(relaxed);
+    // RUNQ-CONSUME release -> acquire in put: our reads come before the slots' reuse. A failure means that others took some.
+    if (!src->runq_head.compare_exchange_strong(h, h + n, acq_rel, relaxed)) continue;
+    if (n > 1) dst->runq_tail.store(to + n - 1, release);  // RUNQ-PUBLISH release
+    return last;
+  }
+}
+
+}  // namespace runq
+}  // namespace weft::rt

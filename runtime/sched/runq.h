@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+//
+// The run queue of a P: a bounded ring that its owner fills and empties and any other P steals from, and in front of it
+// `runnext`, the goroutine that was readied last.
+//
+// Ring. One producer (the owner), many consumers (owner and thieves). tail_ moves by the owner only, head by compare-and-swap.
+//   I1  head <= tail <= head + capacity, as distances modulo 2^32.
+//   I2  slots in [head, tail) hold goroutines; only who moves head past a slot owns what it held.
+// Progress: put is wait-free; get and steal_into are lock-free (a failed compare-and-swap means that another taker got on).
+//
+// runnext. What makes a ping-pong fast is that readying and picking the other goroutine cost no locked instruction. So the
+// owner uses plain loads and stores, and a thief, who comes only when a goroutine waits too long behind one that computes
+// (sysmon, every 50 us or so), pays for both. `claim` says who gets it, in epochs:
+//
+//     idle(n) --thief: cas--> wanted(n) --thief: cas--> taken(n) --owner: store--> idle(n+1)
+//                                 \--owner or thief: cas--> idle(n+1)
+//
+//   RUNNEXT-CLAIM    owner: take_runnext             thief: steal_runnext
+//                    O1 g = runnext                  T1 claim: idle(n) -> wanted(n)
+//                    O2 runnext = null               T2 fence_heavy
+//                    O3 fence_light                  T3 g = runnext
+//                    O4 claim idle? g is mine        T4 claim: wanted(n) -> taken(n)? g is mine
+//   Forbidden: O4 sees idle (before T1) and T3 sees g that O2 erased. Then both run g.
+//   Past T2 every owner's take sees wanted or taken, and settles by compare-and-swap who has it. The thief never writes
+//   runnext: the owner erases it. The owner never waits: a thief that is stopped between T1 and T4 loses the race.
+// Progress: take_runnext is wait-free (one try each way); steal_runnext is wait-free, and may come home empty-handed.
+//
+// Rejected: compare-and-swap on runnext by both sides, as Go does: two locked instructions per switch, a third of a ping-pong.
+//
+// Edges
+//   name            release side           acquire side          carries                               model test
+//   RUNQ-PUBLISH    put, yield's commit    get, steal_into       slot contents; the G, saved           runq_publish
+//   RUNQ-CONSUME    get, steal_into        put                   the slot has been read, may be reused runq_reuse
+//   RUNNEXT         put_runnext            steal_runnext         the G, saved                          runnext_steal
+//   RUNNEXT-CLAIM   above                                                                              runnext_claim
+//
+// Sources: Go proc.go runqput, runqget, runqgrab; the asymmetric take is weft's own.
+
+#pragma once
+
+#include "g_m_p.h"
+
+namespace weft::rt {
+
+namespace claim {
+inline constexpr std::uint64_t mask = 3;
+inline constexpr std::uint64_t idle = 0;
+inline constexpr std::uint64_t wanted = 1;
+inline constexpr std::uint64_t taken = 2;
+// Set for good where fence_light() is not free: sends take_runnext the slow way, which has the real fence.
+inline constexpr std::uint64_t fenced = 4;
+inline constexpr std::uint64_t epoch = 8;
+}  // namespace claim
+
+// Settles a take that met a thief. Owner only.
+WEFT_API G* take_runnext_slow(P* p, G* g);
+
+// Owner only.
+[[gnu::always_inline]] inline G* take_runnext(P* p) {
+  G* g = p->runnext.load(relaxed);  // O1. relaxed: the owner wrote it
+  if (!g) return nullptr;
+  p->runnext.store(nullptr, relaxed);  // O2. relaxed: ordered before O4 by RUNNEXT-CLAIM's fence pair
+  asm volatile("" ::: "memory");       // O3, the light half, when it is free
+  if (p->claim.load(relaxed) & (claim::mask | claim::fenced)) [[unlikely]]  // O4
+    return take_runnext_slow(p, g);
+  return g;
+}
+
+// Owner only; runnext must be empty.
+[[gnu::always_inline]] inline void put_runnext(P* p, G* g) {
+  p->runnext.store(g, release);  // RUNNEXT release -> acquire in steal_runnext. Weaker, a thief could run a half-saved g.
+}
+
+// Anyone but the owner. Null when there is nothing, or when the owner or another thief was there first. Microseconds.
+G* steal_runnext(P* p);
+
+// A hint, for anyone: false may be stale at once.
+inline bool has_runnext(const P* p) {
+  return p->runnext.load(relaxed) != nullptr && (p->claim.load(relaxed) & claim::mask) != claim::taken;
+}
+
+namespace runq {
+
+inline constexpr std::uint32_t capacity = limits::runq_capacity;
+static_assert((capacity & (capacity - 1)) == 0 && capacity >= 4);
+
+// Owner only. False when full.
+inline bool put(P* p, G* g) {
+  std::uint32_t h = p->runq_head.load(acquire);  // RUNQ-CONSUME acquire <- get, steal_into: the slot was read
+  std::uint32_t t = p->runq_tail.load(relaxed);  // relaxed: the owner wrote it
+  if (t - h >= capacity) return false;
+  p->runq[t % capacity].store(g, relaxed);       // relaxed: published by the tail
+  p->runq_tail.store(t + 1, release);            // RUNQ-PUBLISH release -> acquire in steal_into
+  return true;
+}
+
+// Owner only. Null when empty.
+inline G* get(P* p) {
+  std::uint32_t h = p->runq_head.load(relaxed);  // relaxed: a stale head fails the exchange
+  for (;;) {
+    std::uint32_t t = p->runq_tail.load(relaxed);  // relaxed: the owner wrote it
+    if (t == h) return nullptr;
+    G* g = p->runq[h % capacity].load(relaxed);  // relaxed: the owner wrote it
+    // RUNQ-CONSUME release -> acquire in put. A failure means that a thief moved head.
+    if (p->runq_head.compare_exchange_weak(h, h + 1, release, relaxed)) return g;
+  }
+}
+
+// A hint, for anyone.
+inline std::uint32_t size(const P* p) {
+  std::uint32_t h = p->runq_head.load(relaxed);
+  std::uint32_t t = p->runq_tail.load(relaxed);
+  return t - h;
+}
+
+// The owner of `dst` takes half of `src`'s ring, rounded up; all but one go into dst's own ring, the last is returned. Null
+// when there was nothing, or when somebody else kept taking.
+G* steal_into(P* dst, P* src);
+
+}  // namespace runq
+}  // namespace weft::rt

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT
+//
+// The loop of an M, and where the next goroutine comes from. Read top to bottom, find_runnable (spin.cc) and pick_next are the
+// list of sources:
+//   1. runnext         readied last by this P: its data is in this core's cache
+//   2. the ring        this P's other goroutines, oldest first
+//   3. the inbox       goroutines bound to this P, readied by others
+//   4. the global queue
+//   5. other Ps' rings (steal.cc)
+// Every limits::globq_poll picks the order is turned round: inbox, global queue, ring, and only then runnext, which keeps a
+// pair that readies each other from starving the rest.
+
+#include <algorithm>
+
+#include "world.h"
+
+namespace weft::rt {
+
+static_assert(limits::slice / limits::switch_cost == limits::globq_poll);
+
+void queue_global(sched* s, g_list& batch) {
+  if (batch.n == 0) return;
+  std::lock_guard hold(s->lk);
+  if (s->globq.tail)
+    s->globq.tail->next = batch.head;
+  else
+    s->globq.head = batch.head;
+  s->globq.tail = batch.tail;
+  s->globq.n += batch.n;
+  s->globq_size.store(s->globq.n, relaxed);  // relaxed: fenced by whoever decides on it (spin.cc, SUBMIT-IDLE)
+  batch = {};
+}
+
+void queue_local(M* m, G* g) {
+  P* p = m->p;
+  if (runq::put(p, g)) return;
+  // Full. Half of the ring goes with it, so that the next 127 puts are cheap again, and others can take their share.
+  g_list batch;
+  for (std::uint32_t i = 0; i < runq::capacity / 2; ++i) {
+    G* old = runq::get(p);
+    if (!old) break;
+    batch.push_back(old);
+  }
+  batch.push_back(g);
+  queue_global(m->s, batch);
+}
+
+G* get_global(M* m, bool fill_ring) {
+  sched* s = m->s;
+  if (s->globq_size.load(relaxed) == 0) return nullptr;  // relaxed: a hint; the idle protocol looks again after a fence
+  std::lock_guard hold(s->lk);
+  G* first = s->globq.pop_front();
+  if (!first) return nullptr;
+  if (fill_ring) {
+    std::uint32_t share = (s->globq.n + 1) / static_cast<std::uint32_t>(s->nprocs.load(relaxed));
+    std::uint32_t room = runq::capacity / 2 - std::min(runq::capacity / 2, runq::size(m->p));
+    for (std::uint32_t n = std::min({share, room, s->globq.n}); n > 0; --n) runq::put(m->p, s->globq.pop_front());
+  }
+  s->globq_size.store(s->globq.n, relaxed);
+  return first;
+}
+
+G* get_inbox(M* m) {
+  P* p = m->p;
+  if (p->inbox.load(relaxed) == nullptr) return nullptr;  // relaxed: as globq_size
+  // INBOX acquire <- ready_bound's push: the Gs, saved.
+  waiter* w = p->inbox.exchange(nullptr, acquire);
+  waiter* oldest = nullptr;  // pushed like a stack: turn it round
+  while (w) {
+    waiter* next = w->next;
+    w->next = oldest;
+    oldest = w;
+    w = next;
+  }
+  G* first = static_cast<G*>(oldest);
+  if (!first) return nullptr;
+  for (waiter* rest = first->next; rest;) {
+    waiter* next = rest->next;
+    queue_local(m, static_cast<G*>(rest));
+    rest = next;
+  }
+  return first;
+}
+
+bool eligible(M* m, G* g) {
+  if (g->affinity == m->s || g->affinity == m->p) return true;
+  int home = static_cast<P*>(g->affinity)->id % m->s->nprocs.load(relaxed);  // a P that a shrink retired: another serves
+  if (m->s->allp[home] == m->p) return true;
+  ready_slow(g);
+  return false;
+}
+
+namespace {
+
+G* ring(M* m) {
+  while (G* g = runq::get(m->p))
+    if (eligible(m, g)) return g;
+  return nullptr;
+}
+
+G* inbox_then_global(M* m, bool fill_ring) {
+  if (G* g = get_inbox(m)) return g;
+  while (G* g = get_global(m, fill_ring))
+    if (eligible(m, g)) return g;
+  return nullptr;
+}
+
+// The budget is spent: everybody else's turn first.
+G* look_round(M* m) {
+  P* p = m->p;
+  p->budget = limits::slice;
+  if (p->attention.load(relaxed)) return nullptr;  // relaxed: a request; what it is about is read under lk
+  if (G* g = inbox_then_global(m, false)) return g;
+  if (G* g = ring(m)) {
+    if (G* next = take_runnext(p)) queue_local(m, next);
+    return g;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+G* pick_next(M* m) {
+  P* p = m->p;
+  p->budget -= limits::switch_cost;
+  if (p->budget < 0) {
+    if (G* g = look_round(m)) return g;
+    if (p->attention.load(relaxed)) return nullptr;
+  }
+  if (G* g = take_runnext(p)) return g;
+  if (G* g = ring(m)) return g;
+  return inbox_then_global(m, true);
+}
+
+void schedule(M* m) {
+  while (G* to = find_runnable(m)) {
+    run_from_scheduler(m, to);
+    after_switch(m);
+  }
+}
+
+}  // namespace weft::rt

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT
+//
+// The stack pool: where goroutines' stacks, and the Gs on top of them, come from and go back to.
+//
+// One pool per runtime. Each P keeps a few free slots of its own (not here); it fetches and returns them in batches,
+// so the pool's lock is taken once per batch.
+//
+//   chunk   one reservation of address space, all slots alike        slot (here 64 KiB usable on 4 KiB pages)
+//   +-------+--------+-------+--------+-- - - --+                     end   +---------------------+
+//   | guard | slot 0 | guard | slot 1 |         |                           | colour: 0..23 lines |
+//   +-------+--------+-------+--------+-- - - --+                     top   +---------------------+  <- handed out
+//   base                                                                    | G (the caller's)    |
+//   \_____ stride ___/                                                      | frames, growing down|
+//                                                                     lo    +---------------------+
+//   classes: usable 16 KiB, 32 KiB, ... 1 GiB                               | guard, one page     |
+//   stride = usable + one page                                              +---------------------+
+//
+// Invariants
+//   I1  A slot is in exactly one state:     raw --(guards, in batches)--> clean --> used --> dirty --(trim)--> clean
+//                                            ^                              |         ^         |
+//                                            +------(renew, whole chunks)---+         +---------+
+//       raw: never guarded. clean: guarded, free, no memory behind it. dirty: free, its pages still there.
+//   I2  What is handed out has its guard. If a guard cannot be had, nothing is handed out, and the caller hears why.
+//   I3  Type-stable: from its first use until the pool is destroyed a slot is mapped, readable and writable, with `top`
+//       at the same address. A reader that comes late through a stale G pointer finds an old G, a new G, or zeros; it
+//       never faults. A late write only costs a page.
+//   I4  So whatever tells an old G from a new one (the ticket) must not be counted in the G: memory that went back to the
+//       kernel restarts at zero, and a count kept there would meet its own past. Count it in the P, or for the runtime.
+//
+// Why so
+//   Power of two plus a page: were the stride 16 pages, the hot top pages of all stacks would differ only in high address
+//   bits, and share a sixteenth of the TLB's sets (and of the L2's, where the index reaches above the page). 17 is odd, so is
+//   every class's number of pages: consecutive slots visit every set.
+//   Colours: within a page the L1 set is the page offset, and 17 pages move it not at all. So slot i ends (i mod 24) cache
+//   lines early: the hot lines of many stacks spread over the sets, and G plus a shallow stack still share one 4 KiB page
+//   with the worst colour: 4096 - 23 * 64 = 2624 bytes. (All 64 colours would be more even by a little, and cost
+//   half of the parked goroutines a second page.) A slot keeps its colour, since the G must keep its address.
+//   Guards below, lazily: a program with three goroutines must not pay for a thousand guards at its start; a spawning
+//   storm must not pay for a system call each.
+//   Dirty slots first, of the oldest chunk: the memory in use stays dense, and young chunks empty out after a peak.
+//   State outside of the slots: a free list threaded through them would bring back every page that trim() gave away.
+//
+// Giving back. The least number of dirty slots during an interval was needed by nobody in it: that many go back at its end.
+// A steady load keeps its stacks, a peak is back after two intervals of silence. Chunks with nothing but clean slots for
+// two intervals are renewed: page tables too, and with mprotect guards their mappings, return to the system.
+//
+// Edges
+//   name            release side        acquire side      carries                         model test
+//   CHUNK-PUBLISH   add_chunk           find              base, size, class of a chunk    stack_find
+// All else is under the two locks; grow_lock_ is taken before lock_.
+//
+// Not here: what is on a stack (goroutine.cc), caches of Ps (schedule.cc), the report of an overflow (fault.cc).
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "../base/annotations.h"
+#include "../base/env.h"
+#include "../base/lock.h"
+#include "../os/atomic.h"
+#include "../os/cpu.h"
+#include "../os/limits.h"
+#include "../os/mem.h"
+
+namespace weft {
+
+struct stack_slot {
+  char* lo;   // lowest usable byte, right above the guard
+  char* top;  // the caller's part ends here; a multiple of cache_line
+};
+
+// What find() knows about an address.
+struct stack_hit {
+  char* lo;
+  char* top;
+  std::size_t size;  // usable bytes of the class
+  bool in_guard;     // below lo: an overflow of this slot
+};
+
+struct stack_stats {
+  std::size_t used = 0;            // handed out, the caches of Ps included
+  std::size_t dirty = 0;           // free, memory still behind them
+  std::size_t clean = 0;           // free, guarded, no memory
+  std::size_t chunks = 0;          // reservations
+  std::size_t reserved_bytes = 0;  // address space
+  std::size_t resident_bytes = 0;  // an estimate from below: one page for each used or dirty slot
+  os::guard_kind guards = os::guard_kind::none;
+};
+
+struct trim_result {
+  std::size_t slots;  // given back by this call
+  bool again;         // something is left that a call one interval later may give back; false: no need to call
+};
+
+class stack_pool {
+ public:
+  static constexpr unsigned classes = 17;
+  static constexpr std::size_t colours = 24;
+
+  stack_pool() = default;
+  // Unmaps everything. No slot may be in use by anybody, not even by a late reader (I3 ends here).
+  ~stack_pool();
+  stack_pool(const stack_pool&) = delete;
+  stack_pool& operator=(const stack_pool&) = delete;
+
+  // The class whose slots have at least `bytes` usable ones (min_stack_size..max_stack_size), and that number.
+  static unsigned class_of(std::size_t bytes) noexcept;
+  static constexpr std::size_t class_size(unsigned size_class) noexcept { return min_stack_size << size_class; }
+
+  // Hands out between 1 and n slots; fewer than n when that is what is at hand, so that a call is one look, not a search.
+  // Their bytes are what the last user left, or zeros. Throws std::system_error when there is not a single one:
+  // address space (ENOMEM, see os::reserve) or guards (see os::install_guards) exhausted, or std::bad_alloc;
+  // the pool is as before then, and goes on with what is returned to it.
+  std::size_t alloc_batch(unsigned size_class, stack_slot* out, std::size_t n);
+
+  // Takes slots back, in any order, from whichever P. They must come from this class of this pool.
+  void free_batch(unsigned size_class, const stack_slot* slots, std::size_t n) noexcept;
+
+  // Ends an interval (about 100 ms; see "Giving back"). The locks are not held during the system calls. For one
+  // thread at a time. Slots that Ps hoard in their caches count as used: have them returned first.
+  trim_result trim() noexcept;
+
+  stack_stats stats() noexcept;
+
+  // Which slot is `addr` in, its guard included? False: none of this pool's. Async-signal-safe, takes no lock; the pool
+  // must not be destroyed meanwhile.
+  bool find(const void* addr, stack_hit& hit) const noexcept;
+
+  // Calls visit(top, arg) for every slot that is in use, the caches of Ps included. For reports: takes the lock.
+  void for_each_used(void (*visit)(char* top, void* arg), void* arg);
+
+ private:
+  struct chunk;
+
+  // Guarded by lock_.
+  struct size_class_state {
+    std::vector<chunk*> by_age;      // allocation looks at the oldest first
+    std::vector<chunk*> by_address;  // free_batch searches
+    std::size_t dirty = 0;           // slots in that state, over all chunks
+    std::size_t clean = 0;
+    std::size_t dirty_low = 0;       // the least `dirty` was in this interval
+    std::size_t dirty_from = 0;      // by_age index below which no chunk has dirty slots; so for clean
+    std::size_t clean_from = 0;
+    std::size_t next_slots = 0;      // how many slots the next chunk shall have; 0: none made yet
+  };
+
+  std::size_t take_free(size_class_state& c, stack_slot* out, std::size_t n) noexcept WEFT_REQUIRES(lock_);
+  chunk& chunk_to_grow(unsigned size_class) WEFT_REQUIRES(grow_lock_);
+  chunk& add_chunk(unsigned size_class) WEFT_REQUIRES(grow_lock_);
+  chunk* chunk_of(const size_class_state& c, const char* p) const noexcept WEFT_REQUIRES(lock_);
+  std::size_t trim_chunk(size_class_state& c, chunk& k, std::size_t quota) noexcept WEFT_EXCLUDES(lock_);
+  bool renew_if_idle(size_class_state& c, chunk& k) noexcept WEFT_EXCLUDES(lock_, grow_lock_);
+
+  // One grower at a time, and not beside a renewal: protects `guarded` of the chunks together with lock_ (either is
+  // enough to read it, both are held to write it).
+  runtime_lock grow_lock_;
+  runtime_lock lock_;
+  std::array<size_class_state, classes> classes_ WEFT_GUARDED_BY(lock_);
+  // Every chunk there is, the newest first; only ever grows.
+  atomic<chunk*> all_{nullptr};
+};
+
+static_assert(min_stack_size << (stack_pool::classes - 1) == max_stack_size);
+
+}  // namespace weft

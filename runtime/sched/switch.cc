@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: MIT
+
+#include "switch.h"
+
+#include "../base/check.h"
+#include "../os/thread.h"
+
+#if WEFT_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
+#if WEFT_ASAN
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+namespace weft::rt {
+
+#if WEFT_COMPOSED_SWITCH
+
+namespace {
+
+// One side of a plain switch: the context and what the sanitizers call it.
+struct side {
+  arch::context* ctx;
+  void* tsan_fiber;
+  void** asan_fake_stack;
+  const void* lo;
+  std::size_t size;
+};
+
+side side_of(G* g) {
+  return {&g->ctx, g->tsan_fiber, &g->asan_fake_stack, g->stack_lo, std::size_t{g->stack_size} << 10};
+}
+side side_of(M* m) { return {&m->g0, m->g0_tsan_fiber, &m->g0_asan_fake_stack, m->g0_stack_lo, m->g0_stack_size}; }
+side current_side(M* m) { return m->curg ? side_of(m->curg) : side_of(m); }
+
+// Not instrumented: ThreadSanitizer's shadow call stack must be changed right at the switch, not a frame above it.
+#if WEFT_TSAN
+__attribute__((no_sanitize("thread")))
+#endif
+WEFT_NOINLINE void
+plain_switch(side from, side to, bool from_is_dead) {
+#if WEFT_ASAN
+  __sanitizer_start_switch_fiber(from_is_dead ? nullptr : from.asan_fake_stack, to.lo, to.size);
+#endif
+#if WEFT_TSAN
+  __tsan_switch_to_fiber(to.tsan_fiber, 0);
+#endif
+  (void)from_is_dead;
+  weft_switch(from.ctx, to.ctx);
+#if WEFT_ASAN
+  __sanitizer_finish_switch_fiber(*from.asan_fake_stack, nullptr, nullptr);
+#endif
+}
+
+// Whoever switched to the context that runs now may have left a commit to finish. When it fails, that goroutine gets the
+// thread back, and this context comes here again when it is resumed.
+void finish_commit() {
+  for (;;) {
+    M* m = self();
+#if WEFT_TSAN
+    if (m->dying) {
+      __tsan_destroy_fiber(m->dying->tsan_fiber);
+      m->dying->tsan_fiber = nullptr;
+    }
+#endif
+    m->dying = nullptr;
+    if (P* p = m->commit.yielded) {
+      m->commit.yielded = nullptr;
+      p->runq_tail.store(p->runq_tail.load(relaxed) + 1, release);  // RUNQ-PUBLISH release -> acquire in steal_into
+      return;
+    }
+    G* from = m->commit.from;
+    if (!from) return;
+    m->commit.from = nullptr;
+    std::uint64_t expected = m->commit.expected;
+    std::uint32_t* done = m->commit.done;
+    auto* word = reinterpret_cast<atomic<std::uint64_t>*>(m->commit.word);
+    if (word->compare_exchange_strong(expected, m->commit.desired, acq_rel, acquire)) {  // COMMIT
+      if (done) reinterpret_cast<atomic<std::uint32_t>*>(done)->store(0, release);
+      return;
+    }
+    m->commit.failed = true;
+    side here = current_side(m);
+    plain_switch(here, side_of(from), false);
+  }
+}
+
+bool composed_park(M* m, G* g, side to, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired,
+                   std::uint32_t* done) {
+  m->commit = {.from = g, .word = word, .done = done, .expected = expected, .desired = desired};
+  plain_switch(side_of(g), to, false);
+  m = self();
+  if (m->commit.failed) {
+    m->commit.failed = false;
+    return false;
+  }
+  finish_commit();
+  return true;
+}
+
+}  // namespace
+
+bool park_into_slow(M* m, G* to, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, std::uint32_t* done) {
+  G* g = m->curg;
+  leave_thread(m, g);
+  enter_thread(m, to);
+  if (composed_park(m, g, side_of(to), word, expected, desired, done)) return true;
+  enter_thread(m, g);  // a failed commit comes back on the same thread
+  to->state.store(status::runnable, relaxed);
+  return false;
+}
+
+bool park_into_scheduler(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, std::uint32_t* done) {
+  G* g = m->curg;
+  leave_thread(m, g);
+  m->curg = nullptr;
+  if (composed_park(m, g, side_of(m), word, expected, desired, done)) return true;
+  enter_thread(m, g);
+  return false;
+}
+
+void yield_into(M* m, G* to) {
+  G* g = m->curg;
+  P* p = m->p;
+  p->runq[p->runq_tail.load(relaxed) % runq::capacity].store(g, relaxed);  // published by the commit
+  leave_thread(m, g);
+  g->state.store(status::runnable, relaxed);
+  enter_thread(m, to);
+  m->commit = {.yielded = p};
+  plain_switch(side_of(g), side_of(to), false);
+  finish_commit();
+}
+
+void run_from_scheduler(M* m, G* to) {
+  enter_thread(m, to);
+  plain_switch(side_of(m), side_of(to), false);
+  finish_commit();
+}
+
+void leave_for_good(M* m, G* to) {
+  G* g = m->curg;
+  m->dying = g;
+  if (to)
+    enter_thread(m, to);
+  else
+    m->curg = nullptr;
+  plain_switch(side_of(g), to ? side_of(to) : side_of(m), true);
+  fatal("a finished goroutine was resumed");
+}
+
+void arrived_fresh() {
+#if WEFT_ASAN
+  __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
+#endif
+  finish_commit();
+}
+
+void make_fiber([[maybe_unused]] G* g) {
+#if WEFT_TSAN
+  g->tsan_fiber = __tsan_create_fiber(0);
+  if (g->name) __tsan_set_fiber_name(g->tsan_fiber, g->name);
+#endif
+#if WEFT_ASAN
+  g->asan_fake_stack = nullptr;
+#endif
+}
+
+void bind_scheduler_fiber([[maybe_unused]] M* m) {
+#if WEFT_TSAN
+  m->g0_tsan_fiber = __tsan_get_current_fiber();
+#endif
+  os::stack_bounds_of_thread(m->g0_stack_lo, m->g0_stack_size);
+}
+
+#else  // direct
+
+bool park_into_slow(M* m, G* to, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, std::uint32_t* done) {
+  G* g = m->curg;
+  leave_thread(m, g);
+  enter_thread(m, to);
+  if (weft_switch_cas(&g->ctx, &to->ctx, word, expected, desired, done ? done : &m->nobody)) return true;
+  enter_thread(m, g);  // same thread: nothing was switched
+  to->state.store(status::runnable, relaxed);
+  return false;
+}
+
+bool park_into_scheduler(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, std::uint32_t* done) {
+  G* g = m->curg;
+  leave_thread(m, g);
+  m->curg = nullptr;
+  if (weft_switch_cas(&g->ctx, &m->g0, word, expected, desired, done ? done : &m->nobody)) return true;
+  m->curg = g;
+  return false;
+}
+
+void yield_into(M* m, G* to) {
+  G* g = m->curg;
+  P* p = m->p;
+  std::uint32_t t = p->runq_tail.load(relaxed);
+  p->runq[t % runq::capacity].store(g, relaxed);  // published by the commit
+  leave_thread(m, g);
+  g->state.store(status::runnable, relaxed);
+  enter_thread(m, to);
+  // RUNQ-PUBLISH release -> acquire in steal_into: the switch stores the tail once the context is saved.
+  arch::switch_store_inline(&g->ctx, &to->ctx, p->runq_tail.raw(), t + 1);
+}
+
+void run_from_scheduler(M* m, G* to) {
+  enter_thread(m, to);
+  weft_switch(&m->g0, &to->ctx);
+}
+
+void leave_for_good(M* m, G* to) {
+  if (to) {
+    enter_thread(m, to);
+    weft_jump(&to->ctx);
+  }
+  m->curg = nullptr;
+  weft_jump(&m->g0);
+}
+
+void arrived_fresh() {}
+void make_fiber(G*) {}
+void bind_scheduler_fiber(M*) {}
+
+#endif
+
+}  // namespace weft::rt

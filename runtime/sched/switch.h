@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+//
+// From goroutine to goroutine: the one caller of arch/. Around the bare switch it moves what C++ keeps per thread (errno, the
+// exceptions being handled) and tells the sanitizers.
+//
+// Two ways to the same thing:
+//   direct    park_into inlines the switch with its commit between the halves. Nothing runs after a resume.
+//   composed  a plain switch, and the *next* context finishes the commit (finish_commit). For builds whose tools must see the
+//             compare-and-swap (ThreadSanitizer, AddressSanitizer, the simulated machine). When the commit fails, the next
+//             context, not having run yet, switches back.
+// Both keep decision 4: a goroutine is published only once its context is saved.
+
+#pragma once
+
+#include "runq.h"
+#include "self.h"
+
+#if WEFT_TSAN || WEFT_ASAN || defined(WEFT_SIM)
+#define WEFT_COMPOSED_SWITCH 1
+#else
+#define WEFT_COMPOSED_SWITCH 0
+#endif
+
+namespace weft::rt {
+
+// What travels with a goroutine, taken from the thread. Before COMMIT.
+[[gnu::always_inline]] inline void leave_thread(M* m, waiter* g) {
+  g->saved_errno = *m->errno_address;
+  g->caught = m->eh->caught;
+  g->uncaught = m->eh->uncaught;
+}
+
+// ... and given to it. The thread is m's, so this may come before the switch.
+[[gnu::always_inline]] inline void enter_thread(M* m, G* g) {
+  *m->errno_address = g->saved_errno;
+  m->eh->caught = g->caught;
+  m->eh->uncaught = g->uncaught;
+  g->state.store(status::running, relaxed);
+  m->curg = g;
+  P* p = m->p;
+  p->ticks.store(p->ticks.load(relaxed) + 1, relaxed);  // relaxed, no RMW: one writer; sysmon only asks whether it moved
+}
+
+// The current goroutine parks: publishes itself by *word: expected -> desired, and `to`, which this M has taken, goes on.
+// False: the word held something else, and nothing has happened; `to` is still in the caller's hand.
+// `done`, when given, is set to zero once published (the reader section of quiesce.h ends).
+bool park_into_slow(M* m, G* to, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, std::uint32_t* done);
+
+// The same with the M's scheduler context as what goes on.
+bool park_into_scheduler(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, std::uint32_t* done);
+
+[[gnu::always_inline]] inline bool park_into(M* m, G* to, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired) {
+#if WEFT_COMPOSED_SWITCH
+  return park_into_slow(m, to, word, expected, desired, nullptr);
+#else
+  G* g = m->curg;
+  leave_thread(m, g);
+  enter_thread(m, to);
+  if (arch::switch_cas_inline(&g->ctx, &to->ctx, word, expected, desired)) [[likely]]
+    return true;
+  enter_thread(m, g);  // same thread: nothing was switched
+  to->state.store(status::runnable, relaxed);
+  return false;
+#endif
+}
+
+// The current goroutine goes to the tail of its P's ring, for which there is room, and `to` goes on.
+void yield_into(M* m, G* to);
+
+// The scheduler's context hands the thread to `to`; returns when a goroutine parks into it.
+void run_from_scheduler(M* m, G* to);
+
+// The current goroutine is finished; its stack may be reused by this M at once. Goes on with `to`, or with the scheduler.
+[[noreturn]] void leave_for_good(M* m, G* to);
+
+// First thing on a goroutine's fresh stack, composed builds: finishes the commit of whoever came here.
+void arrived_fresh();
+
+// A G's sanitizer fiber: made before its first run, destroyed after its last.
+void make_fiber(G* g);
+void bind_scheduler_fiber(M* m);
+
+}  // namespace weft::rt

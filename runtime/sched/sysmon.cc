@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT
+//
+// The watchdog of a run: a thread without a P.
+//   * A runnext whose waker goes on computing must not wait (decision 5): one that is still there after two looks, on a P that has
+//     not switched in between, is stolen and given to an idle P. A look takes place every `tick`, so it waits two ticks at most,
+//     and what it takes to wake a thread.
+//   * Stacks that were needed at a peak go back to the kernel.
+//
+// It costs nothing when there is nothing to watch. After `quiet_looks` looks that saw no runnext it sleeps, having set P::nag
+// everywhere: the next goroutine to be put into a runnext wakes it.
+//
+//   SYSMON-NAG    owner, ready                     sysmon
+//                 O1 runnext = g                   T1 nag = true
+//                 O2 light fence                   T2 fence_heavy
+//                 O3 nag? wake sysmon              T3 any runnext? then do not sleep
+//   Forbidden: O3 sees no nag and T3 sees no runnext. Then g waits behind its waker and nobody watches.
+//   Where fence_heavy is only this thread's own fence, sysmon does not go to sleep on a nag, but keeps looking.
+//
+// While no P is idle a runnext has nowhere to go, so there is nothing to watch either: sysmon sleeps, and the first M to give
+// its P up wakes it (spin.cc).
+//
+// Source of the idea: Go proc.go, sysmon and retake.
+
+#include "world.h"
+
+namespace weft::rt {
+
+namespace {
+
+constexpr std::int64_t tick_ns = 40'000;
+constexpr int quiet_looks = 50;
+constexpr std::int64_t trim_every_ns = 100'000'000;
+
+// Looks at every runnext. True when there was one.
+bool look(sched* s, bool may_steal) {
+  bool any = false;
+  int n = s->nprocs.load(relaxed);
+  for (int i = 0; i < n; ++i) {
+    P* p = s->allp[i];
+    if (!p) continue;
+    P::parts& mine = *p->more;
+    bool there = has_runnext(p);
+    std::uint32_t ticks = p->ticks.load(relaxed);
+    any = any || there;
+    if (there && may_steal && mine.seen_runnext && mine.seen_ticks == ticks && s->nidle.load(relaxed) != 0) {
+      // From the steal to the queueing the goroutine is nowhere to be seen: `external` keeps the run from being judged over
+      // or dead meanwhile. seq_cst: before the claim that the owner will see.
+      s->external.fetch_add(1, seq_cst);
+      if (G* g = steal_runnext(p)) {
+        g_list one;
+        one.push_back(g);
+        queue_global(s, one);
+        os::fence_full();  // SUBMIT-IDLE
+        wake_p(s);
+      }
+      s->external.fetch_sub(1, release);
+      there = false;
+    }
+    mine.seen_runnext = there;
+    mine.seen_ticks = ticks;
+  }
+  return any;
+}
+
+void set_nag(sched* s, bool on) {
+  for (P* p : s->allp)
+    if (p) p->nag.store(on, relaxed);
+}
+
+void run_sysmon(void* arg) {
+  auto* s = static_cast<sched*>(arg);
+  os::set_timer_slack_ns(1);
+  int quiet = 0;
+  std::int64_t next_trim = os::now_ns() + trim_every_ns;
+  while (!s->sysmon_over.load(relaxed)) {
+    bool idle_ps = s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1;
+    quiet = look(s, idle_ps) && idle_ps ? 0 : quiet + 1;
+    std::int64_t now = os::now_ns();
+    if (now >= next_trim && s->trim_wanted.load(relaxed)) {
+      s->trim_wanted.store(false, relaxed);
+      if (s->stacks.trim().again) s->trim_wanted.store(true, relaxed);
+      next_trim = now + trim_every_ns;
+    }
+    bool more_to_trim = s->trim_wanted.load(relaxed);
+    std::int64_t until = now + tick_ns;
+    if (quiet >= quiet_looks) {
+      until = more_to_trim ? next_trim : os::no_deadline;
+      s->sysmon_wants_idle.store(true, relaxed);
+      if (s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1) {
+        set_nag(s, true);      // T1
+        os::fence_heavy();     // T2
+        if (!os::asymmetric_fences || look(s, false)) until = now + tick_ns;  // T3
+      } else {
+        os::fence_full();
+        if (s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1) until = now + tick_ns;
+      }
+    }
+    bool woken = s->sysmon_wake.sleep_until(until);
+    if (woken) {
+      s->sysmon_wake.clear();
+      quiet = 0;
+    }
+    if (quiet == 0 || until == now + tick_ns) {
+      s->sysmon_wants_idle.store(false, relaxed);
+      if (woken) set_nag(s, false);
+    }
+  }
+}
+
+}  // namespace
+
+void nag_sysmon(P* p) {
+  p->nag.store(false, relaxed);  // one wake is enough
+  p->s->sysmon_wake.wake();
+}
+
+void start_sysmon(sched* s) {
+  bool running = false;
+  if (!s->sysmon_running.compare_exchange_strong(running, true, acq_rel, relaxed)) return;
+  try {
+    s->sysmon_thread.start("weft-sysmon", run_sysmon, s, 64 << 10);
+  } catch (...) {
+    s->sysmon_running.store(false, release);
+    throw;
+  }
+}
+
+void stop_sysmon(sched* s) {
+  s->sysmon_over.store(true, relaxed);  // relaxed: carried by the note
+  s->sysmon_wake.wake();
+  s->sysmon_thread.join();
+}
+
+}  // namespace weft::rt

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: MIT
+//
+// run: a world is made, lives and ends; set_procs: it is stopped, resized and started.
+//
+// Stopping. Whoever stops the world asks every P that runs (P::attention) and takes those that are idle; each M gives its P up
+// at its next cooperative point, after its queues have gone to the global queue. A goroutine that computes without calling
+// the runtime holds the stop up, and everybody with it: weft does not interrupt goroutines.
+//
+// The end. A run is over when every P is idle, nobody looks for work, nothing is queued and as many goroutines have ended as
+// were born. The counts are per P and plain; they are added up only then, when nobody writes them.
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+#include "../base/check.h"
+#include "quiesce.h"
+#include "stamp.h"
+#include "world.h"
+
+namespace weft::rt {
+
+int cached_num_cpus() {
+  static const int n = os::num_cpus();  // reads files
+  return n;
+}
+
+namespace {
+
+// libsupc++ declares neither; the layout is the ABI's (Itanium C++ ABI, "Caught Exception Stack").
+extern "C" eh_state* __cxa_get_globals();
+
+}  // namespace
+
+std::uint64_t new_stamp_range() {
+  static atomic<std::uint32_t> next{1};
+  // relaxed: uniqueness is all that is asked. 2^28 ranges of 2^32 numbers.
+  return std::uint64_t{next.fetch_add(1, relaxed) & 0x0fff'ffff} << 32 | 1;
+}
+
+M* new_m(sched* s) {
+  auto m = std::make_unique<M>();
+  m->more = new M::parts;
+  m->more->self = m.get();
+  m->s = s;
+  M* raw = m.get();
+  std::lock_guard hold(s->lk);
+  m->id = static_cast<std::uint32_t>(s->all_ms.size());
+  m->rand = fast_rand(s->chaos + m->id + 1);
+  s->all_ms.push_back(std::move(m));
+  return raw;
+}
+
+void drop_m(sched* s, M* m) {
+  std::lock_guard hold(s->lk);
+  delete m->more;
+  std::erase_if(s->all_ms, [m](const auto& p) { return p.get() == m; });
+}
+
+void bind_m(M* m) {
+  os::set_self(m);
+  m->errno_address = &os::errno_of_thread();
+  m->eh = __cxa_get_globals();
+  m->smr = smr_enter_thread();
+  bind_scheduler_fiber(m);
+}
+
+void unbind_m(M* m) {
+  smr_leave_thread(m->smr);
+  os::set_self(nullptr);
+}
+
+P* new_p(sched* s, int id) {
+  P* p = new P;
+  p->more = new P::parts;
+  p->s = s;
+  p->id = id;
+  p->budget = limits::slice;
+  p->stamp = new_stamp_range();
+  if (!os::asymmetric_fences) p->claim.store(claim::fenced, relaxed);
+  return p;
+}
+
+namespace {
+
+void delete_p(P* p) {
+  delete p->more;
+  delete p;
+}
+
+// All that `p` has queued goes to the global queue. Its M, or with the world stopped.
+void drain(sched* s, P* p) {
+  g_list batch;
+  if (G* g = take_runnext(p)) batch.push_back(g);
+  while (G* g = runq::get(p)) batch.push_back(g);
+  waiter* w = p->inbox.exchange(nullptr, acquire);
+  while (w) {
+    waiter* next = w->next;
+    batch.push_back(static_cast<G*>(w));
+    w = next;
+  }
+  queue_global(s, batch);
+}
+
+void stop_the_world(M* m) {
+  sched* s = m->s;
+  bool none = false;
+  while (!s->world_busy.compare_exchange_strong(none, true, acquire, relaxed)) {
+    none = false;
+    yield();
+    m = self();
+  }
+  bool wait;
+  {
+    std::lock_guard hold(s->lk);
+    s->stop_wait = 0;
+    int n = s->nprocs.load(relaxed);
+    for (int i = 0; i < n; ++i) {
+      P* p = s->allp[i];
+      if (p == m->p || take_idle(s, p)) continue;
+      p->attention.store(1, relaxed);  // relaxed: what follows is said under lk
+      ++s->stop_wait;
+    }
+    wait = s->stop_wait != 0;
+  }
+  if (wait) s->world_stopped.sleep();
+  s->world_stopped.clear();
+}
+
+void start_the_world(M* m) {
+  sched* s = m->s;
+  {
+    std::lock_guard hold(s->lk);
+    s->low_idle = 0;
+    int n = s->nprocs.load(relaxed);
+    for (int i = 0; i < n; ++i)
+      if (s->allp[i] != m->p) put_idle(s, s->allp[i]);
+  }
+  os::fence_full();
+  s->world_busy.store(false, release);
+  wake_p(s);
+}
+
+}  // namespace
+
+void stop_for_world(M* m) {
+  sched* s = m->s;
+  drain(s, m->p);
+  {
+    std::lock_guard hold(s->lk);
+    P* p = m->p;
+    if (!p->attention.load(relaxed)) return;
+    p->attention.store(0, relaxed);
+    m->p = nullptr;
+    if (--s->stop_wait == 0) s->world_stopped.wake();
+  }
+  if (m->spinning) {
+    m->spinning = false;
+    s->nspinning.fetch_sub(1, seq_cst);
+  }
+}
+
+quiet quiescence(sched* s) {
+  int n = s->nprocs.load(relaxed);
+  if (s->nidle.load(relaxed) != n || s->nspinning.load(seq_cst) != 0 || s->external.load(seq_cst) != 0) return quiet::no;
+  if (s->globq.n != 0 || s->nblocked != 0) return quiet::no;
+  std::uint64_t born = 0;
+  std::uint64_t ended = 0;
+  for (P* p : s->allp) {
+    if (!p) break;
+    if (runq::size(p) != 0 || has_runnext(p) || p->inbox.load(relaxed)) return quiet::no;
+    born += p->born.load(relaxed);
+    ended += p->ended.load(relaxed);
+  }
+  return born == ended ? quiet::ended : quiet::asleep;
+}
+
+void end_run(sched* s) {
+  s->over.store(true, relaxed);  // relaxed: every M reads it under lk or is woken through its note
+  for (M* m = s->idle_ms; m;) {
+    M* next = m->more->next_idle;
+    m->more->wake.wake();
+    m = next;
+  }
+  s->idle_ms = nullptr;
+}
+
+bool nobody_else(sched* s) {
+  int all = os::num_threads_of_process();
+  std::size_t ours;
+  {
+    std::lock_guard hold(s->lk);
+    ours = s->all_ms.size();
+  }
+  if (s->sysmon_running.load(acquire)) ++ours;
+#if WEFT_TSAN
+  ++ours;  // ThreadSanitizer's own thread
+#endif
+  return all >= 0 && static_cast<std::size_t>(all) <= ours;
+}
+
+void run_world(const options& o, void (*entry)(G*), void* closure, const void* started_at) {
+  if (self()) throw std::logic_error("weft::run called from a goroutine: one runtime cannot be nested in another's stack");
+  settings set = resolve_settings(o.procs, o.stack_size);
+  auto owned = std::make_unique<sched>();
+  sched* s = owned.get();
+  s->ncpu = cached_num_cpus();
+  s->chaos = set.chaos_seed;
+  s->default_class = stack_pool::class_of(set.stack_size);
+  struct cleaner {
+    sched* s;
+    ~cleaner() {
+      if (s->sysmon_running.load(relaxed)) stop_sysmon(s);
+      for (auto& m : s->all_ms) {
+        if (m->more->thread.joinable()) m->more->thread.join();
+        delete m->more;
+      }
+      // Who readied a goroutine from outside may still be leaving.
+      while (s->external.load(acquire) != 0) os::yield_thread();
+      for (P* p : s->allp)
+        if (p) delete_p(p);
+      remove_pool(&s->stacks);
+      remove_fault_handler();
+    }
+  } clean{s};
+  install_fault_handler();
+  add_pool(&s->stacks);
+  for (int i = 0; i < set.procs; ++i) s->allp[i] = new_p(s, i);
+  s->nprocs.store(set.procs, relaxed);
+  M* m = new_m(s);
+  s->m0 = m;
+  if (set.procs > 1) start_sysmon(s);
+  m->more->alt = std::make_unique<os::alt_stack>();
+  int saved_errno = os::errno_of_thread();
+  bind_m(m);
+  eh_state saved_eh = *m->eh;
+  m->p = s->allp[0];
+  for (int i = set.procs - 1; i > 0; --i) put_idle(s, s->allp[i]);
+  s->low_idle = 0;
+  struct unbinder {
+    M* m;
+    eh_state eh;
+    int saved_errno;
+    ~unbinder() {
+      *m->eh = eh;
+      unbind_m(m);
+      os::errno_of_thread() = saved_errno;
+    }
+  } unbind{m, saved_eh, saved_errno};
+  G* g = new_goroutine(m, {.name = "main", .stack_size = 0, .home = -1}, started_at);
+  g->closure = closure;
+  launch(m, g, entry);
+  schedule(m);
+}
+
+}  // namespace weft::rt
+
+namespace weft {
+
+using namespace rt;
+
+int procs() {
+  M* m = self();
+  return m ? m->s->nprocs.load(relaxed) : 0;
+}
+
+int num_cpus() { return cached_num_cpus(); }
+
+std::int64_t num_goroutines() {
+  M* m = self();
+  if (!m) return 0;
+  // Ended before born: never less than there are.
+  std::uint64_t ended = 0;
+  std::uint64_t born = 0;
+  for (P* p : m->s->allp)
+    if (p) ended += p->ended.load(acquire);
+  for (P* p : m->s->allp)
+    if (p) born += p->born.load(relaxed);
+  return static_cast<std::int64_t>(born - ended);
+}
+
+int set_procs(int n) {
+  M* m = self();
+  if (!m) throw std::logic_error("weft::set_procs called outside of weft::run");
+  sched* s = m->s;
+  int old = s->nprocs.load(relaxed);
+  if (n < 1 || n == old) return old;
+  if (n > max_procs) throw std::invalid_argument("weft::set_procs: more than " + std::to_string(max_procs) + " processors");
+  if (n > 1) start_sysmon(s);
+  stop_the_world(m);
+  m = self();
+  old = s->nprocs.load(relaxed);
+  try {
+    for (int i = old; i < n; ++i)
+      if (!s->allp[i]) s->allp[i] = new_p(s, i);
+  } catch (...) {
+    start_the_world(m);
+    throw;
+  }
+  for (int i = n; i < old; ++i) {
+    P* p = s->allp[i];
+    if (p == m->p) {
+      m->p = s->allp[0];
+      m->p->budget = limits::slice;
+    }
+    drain(s, p);
+    free_cached(s, p, 0);
+  }
+  s->nprocs.store(n, relaxed);  // relaxed: the world stands; it is started under lk
+  start_the_world(m);
+  return old;
+}
+
+}  // namespace weft

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT
+//
+// weft: goroutines and channels for C++. The one header to include.
+//
+//   sched/go.h          run, go, yield, set_procs, options: starting goroutines, and the Ps they run on
+//   chan/chan.h         chan<T>, make_chan, send_chan, recv_chan: Go's channels
+//   sync/wait_group.h   wait_group: waiting for a number of things to be done
+//
+// The other headers that these include are weft's own inside, in namespace weft::rt; they are installed because the fast paths of a
+// channel operation are inlined into your code. They promise nothing.
+
+#pragma once
+
+#include "../chan/chan.h"
+#include "../sched/go.h"
+#include "../sync/wait_group.h"
