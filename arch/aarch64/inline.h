@@ -80,21 +80,20 @@ namespace weft::arch {
 }
 
 // weft_switch_cas without its last argument, inlined. COMMIT is the stlxr, or casal.
-[[gnu::always_inline]] inline bool switch_cas_inline(context* from, context* to, std::uint64_t* word, std::uint64_t expected,
-                                                     std::uint64_t desired) {
+[[gnu::always_inline]] inline bool switch_cas_inline(context* from, context* to, std::uint64_t* word,
+                                                     std::uint64_t expected, std::uint64_t desired) {
   register context* x0 asm("x0") = from;
   register context* x1 asm("x1") = to;
   register std::uint64_t* x2 asm("x2") = word;
   register std::uint64_t x3 asm("x3") = expected;
   register std::uint64_t x4 asm("x4") = desired;
-  asm volatile(WEFT_INLINE_SAVE WEFT_INLINE_COMMIT WEFT_INLINE_RESUME
-               "2:\n\t" WEFT_INLINE_LOST
-               "mov x3, #0\n\t"
-               "b 3f\n\t"
-               "1:\n\t"
-               "hint #36\n\t"
-               "mov x3, #1\n\t"
-               "3:\n\t"
+  asm volatile(WEFT_INLINE_SAVE WEFT_INLINE_COMMIT WEFT_INLINE_RESUME "2:\n\t" WEFT_INLINE_LOST
+                                                                      "mov x3, #0\n\t"
+                                                                      "b 3f\n\t"
+                                                                      "1:\n\t"
+                                                                      "hint #36\n\t"
+                                                                      "mov x3, #1\n\t"
+                                                                      "3:\n\t"
                : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3), "+r"(x4)
                :
                : WEFT_CLOBBER_ALL);
@@ -103,14 +102,15 @@ namespace weft::arch {
 
 // Saves, stores `value` to *word (COMMIT, by a store-release), resumes *to. For a word with one writer, such as the tail of a run
 // queue.
-[[gnu::always_inline]] inline void switch_store_inline(context* from, context* to, std::uint32_t* word, std::uint32_t value) {
+[[gnu::always_inline]] inline void switch_store_inline(context* from, context* to, std::uint32_t* word,
+                                                       std::uint32_t value) {
   register context* x0 asm("x0") = from;
   register context* x1 asm("x1") = to;
   register std::uint32_t* x2 asm("x2") = word;
   register std::uint32_t w3 asm("w3") = value;
   asm volatile(WEFT_INLINE_SAVE "stlr w3, [x2]\n\t" WEFT_INLINE_RESUME
-               "1:\n\t"
-               "hint #36\n\t"
+                                "1:\n\t"
+                                "hint #36\n\t"
                : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(w3)
                :
                : "x4", WEFT_CLOBBER_ALL);
