@@ -69,10 +69,10 @@ enum class outcome : std::uint8_t { done, closed };
 // A locked instruction waits until the stores before it have left the store buffer, so a switch with two of them pays for every
 // store. Hence what hardly ever changes from switch to switch (errno, exceptions, the outcome) is compared before it is stored.
 struct alignas(64) waiter {
-  arch::context ctx;               // goroutine: written by its M before COMMIT, read by the M that resumes it
+  arch::context ctx;  // goroutine: written by its M before COMMIT, read by the M that resumes it
   union {
-    void* slot = nullptr;          // owner before publishing; read by the partner: where the value goes or comes from
-    waiter* next;                  // link of the list that holds the waiter, when that is not a channel's
+    void* slot = nullptr;  // owner before publishing; read by the partner: where the value goes or comes from
+    waiter* next;          // link of the list that holds the waiter, when that is not a channel's
   };
   void* affinity = nullptr;        // birth: its sched, or the P it is bound to (a laboratory knob), or null: a thread
   void* caught = nullptr;          // with ctx: eh_state::caught
@@ -165,7 +165,7 @@ struct P {
   // Line 0: what a switch touches. Owner writes, unless said.
   atomic<G*> runnext{nullptr};         // owner; a thief only reads (sched/runq.h)
   atomic<std::uint64_t> claim{0};      // owner and the thief of a runnext: who gets it (sched/runq.h)
-  atomic<std::int32_t> budget{0};            // runtime calls left until the slow path looks round
+  atomic<std::int32_t> budget{0};      // runtime calls left until the slow path looks round
   atomic<std::uint32_t> rounds{0};     // budgets spent; relaxed: with the budget, sysmon sees that this P moves
   sched* s = nullptr;                  // birth
   std::uint64_t stamp = 0;             // owner: unique numbers, see chan/word.h

@@ -41,7 +41,8 @@ struct P::parts {
   G* free = nullptr;  // owner: finished goroutines of the default size, ready for reuse, linked by waiter::next
   std::uint32_t nfree = 0;
   // sysmon only: what it saw at its last look.
-  std::uint32_t seen_ticks = 0;
+  std::uint32_t seen_rounds = 0;
+  std::int32_t seen_budget = 0;
   bool seen_runnext = false;
 };
 
@@ -87,6 +88,10 @@ struct sched {
 };
 
 // schedule.cc
+inline void refill(P* p) {
+  p->budget.store(limits::slice, relaxed);
+  p->rounds.store(p->rounds.load(relaxed) + 1, relaxed);  // no RMW: the owner's
+}
 void schedule(M* m);                         // on g0, until the run is over
 G* pick_next(M* m);                          // the next goroutine of this P without going to the scheduler, or null
 void queue_local(M* m, G* g);                // tail of the ring, overflow to the global queue; no wake
