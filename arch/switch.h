@@ -67,8 +67,9 @@ extern "C" {
 // Saves the caller in *from; if *word == expected, stores `desired` there (COMMIT), then zero to *done (release; it ends the
 // reader section of the operation that parks), and resumes *to. Returns true once resumed; false at once, with *done
 // untouched, when the word held something else.
-[[gnu::visibility("hidden")]] bool weft_switch_cas(weft::arch::context* from, weft::arch::context* to, std::uint64_t* word,
-                                                   std::uint64_t expected, std::uint64_t desired, std::uint32_t* done);
+[[gnu::visibility("hidden")]] bool weft_switch_cas(weft::arch::context* from, weft::arch::context* to,
+                                                   std::uint64_t* word, std::uint64_t expected, std::uint64_t desired,
+                                                   std::uint32_t* done);
 
 // Resumes *to and forgets the caller. For a stack that is finished.
 [[noreturn, gnu::visibility("hidden")]] void weft_jump(weft::arch::context* to);

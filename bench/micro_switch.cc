@@ -35,7 +35,7 @@ struct partners {
 
 struct out_of_line {
   [[gnu::always_inline]] static inline void go(weft::arch::context* from, weft::arch::context* to) {
-    weft::arch::weft_switch(from, to);
+    weft_switch(from, to);
   }
 };
 

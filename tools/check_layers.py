@@ -5,7 +5,8 @@
     arch <- runtime/os <- runtime/base <- runtime/sched <- runtime/{chan,sync,net} <- runtime/weft <- bench, tests, tools
 
 Also: the SPDX line comes first, headers say #pragma once, every quoted include exists, and in arch/ and runtime/ it is
-relative to its file, so that the installed tree works wherever it is put.
+relative to its file, so that the installed tree works wherever it is put. Every source, and every header of the runtime,
+is named in a meson.build: one that is not is never built, tested or installed.
 """
 
 import argparse
@@ -49,6 +50,13 @@ def room_of(path):
     return next((room for room in LEFT if path.startswith(room + "/")), None)
 
 
+def is_named(root, path):
+    """Whether a meson.build beside the file or above it names the file; tests are named without their suffix."""
+    name = re.compile(f"['/](?:{re.escape(path.name)}|{re.escape(path.stem)})'")
+    listings = (root / folder / "meson.build" for folder in path.parents)
+    return any(name.search(listing.read_text()) for listing in listings if listing.is_file())
+
+
 def check_file(root, path):
     """Yields (line, message) for one file; path is relative to root."""
     name = path.as_posix()
@@ -59,6 +67,10 @@ def check_file(root, path):
         return
     if path.suffix == ".h" and not re.search(r"^#pragma once$", text, re.M):
         yield 1, "no #pragma once"
+
+    installed = path.suffix == ".h" and len(path.parts) == 3 and path.parts[0] == "runtime"  # deeper ones are private
+    if (path.suffix != ".h" or installed) and not is_named(root, path):
+        yield 1, "no meson.build names it"
 
     room = room_of(name)
     sealed = name.startswith(("arch/", "runtime/"))
@@ -118,6 +130,8 @@ def self_test():
         "runtime/sync/wait_group.h": head + '#include "../chan/chan.h"\n',
         "runtime/weft/weft.h": head + '#include "../sync/wait_group.h"\n',
         "bench/pingpong.cc": spdx + "#include <weft/weft.h>\n#include <atomic>\n",
+        "tests/unit/go_test.cc": spdx,
+        "tests/meson.build": "# SPDX-License-Identifier: MIT\n'go_test': []\n",
     }
     defects = {
         "runtime/os/mem.h": (head + '#include "../base/check.h"\n', "runtime/os may not include runtime/base"),
@@ -133,6 +147,8 @@ def self_test():
         "runtime/sched/e.cc": (spdx + "#include <thread>\n", "<thread>"),
         "runtime/sched/f.cc": ("int x;\n", "SPDX"),
         "runtime/sched/g.h": (spdx, "#pragma once"),
+        "runtime/sched/unlisted.cc": (spdx, "no meson.build names it"),
+        "tests/unit/unlisted_test.cc": (spdx, "no meson.build names it"),
         "runtime/stray/h.h": (head, "no known room"),
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -142,6 +158,8 @@ def self_test():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
 
+        names = [f"'{name}'\n" for name in (clean | defects) if "unlisted" not in name and "tests" not in name]
+        put("meson.build", "# SPDX-License-Identifier: MIT\n" + "".join(names))
         for name, text in clean.items():
             put(name, text)
         _, findings = check_tree(root)

@@ -68,8 +68,8 @@ namespace weft::arch {
 }
 
 // weft_switch_cas without its last argument, inlined. COMMIT is the lock cmpxchg.
-[[gnu::always_inline]] inline bool switch_cas_inline(context* from, context* to, std::uint64_t* word, std::uint64_t expected,
-                                                     std::uint64_t desired) {
+[[gnu::always_inline]] inline bool switch_cas_inline(context* from, context* to, std::uint64_t* word,
+                                                     std::uint64_t expected, std::uint64_t desired) {
   asm volatile(WEFT_INLINE_SAVE
                "lock cmpxchgq %%rcx, (%%rdx)\n\t"
                "jne 2f\n\t" WEFT_INLINE_RESUME
@@ -88,10 +88,11 @@ namespace weft::arch {
 
 // Saves, stores `value` to *word (COMMIT, by a plain store: release on x86-64), resumes *to. For a word with one writer, such
 // as the tail of a run queue.
-[[gnu::always_inline]] inline void switch_store_inline(context* from, context* to, std::uint32_t* word, std::uint32_t value) {
+[[gnu::always_inline]] inline void switch_store_inline(context* from, context* to, std::uint32_t* word,
+                                                       std::uint32_t value) {
   asm volatile(WEFT_INLINE_SAVE "movl %%ecx, (%%rdx)\n\t" WEFT_INLINE_RESUME
-               "1:\n\t"
-               "endbr64\n\t"
+                                "1:\n\t"
+                                "endbr64\n\t"
                : "+D"(from), "+S"(to), "+d"(word), "+c"(value)
                :
                : "rax", WEFT_CLOBBER_ALL);

@@ -37,8 +37,7 @@ dump_fn set_fatal_dump(dump_fn dump) noexcept;
 
 }  // namespace weft
 
-#define WEFT_CHECK(cond, text) \
-  ((cond) ? static_cast<void>(0) : ::weft::check_failed(text, #cond, __FILE__, __LINE__))
+#define WEFT_CHECK(cond, text) ((cond) ? static_cast<void>(0) : ::weft::check_failed(text, #cond, __FILE__, __LINE__))
 
 // The unevaluated operand keeps the names in the condition used, and the condition compiling.
 #if defined(WEFT_CHECKS) && WEFT_CHECKS

@@ -18,16 +18,19 @@ struct setting {
   const char* option;        // as the user writes it; null: the environment only
   const char* variables[2];  // the first that is set decides; null: none
   std::uint64_t least, most;
-  bool is_size;              // takes K and M
-  const char* range;         // for the error
+  bool is_size;       // takes K and M
+  const char* range;  // for the error
 };
 
-constexpr setting procs_setting = {"procs", {"WEFT_PROCS", "GOMAXPROCS"}, 1, max_procs, false, "a number from 1 to 1024"};
+constexpr setting procs_setting = {"procs", {"WEFT_PROCS", "GOMAXPROCS"}, 1, max_procs,
+                                   false,   "a number from 1 to 1024"};
 constexpr setting stack_setting = {
-    "stack_size", {"WEFT_STACK_SIZE", nullptr}, min_stack_size, max_stack_size, true,
-    "a number of bytes from 16K to 1024M, K and M being 1024 and 1024*1024"};
-constexpr setting chaos_setting = {nullptr, {"WEFT_CHAOS", nullptr}, 0, std::numeric_limits<std::uint64_t>::max(), false,
-                                   "a seed from 0 (off) to 18446744073709551615"};
+    "stack_size",   {"WEFT_STACK_SIZE", nullptr},
+    min_stack_size, max_stack_size,
+    true,           "a number of bytes from 16K to 1024M, K and M being 1024 and 1024*1024"};
+constexpr setting chaos_setting = {nullptr, {"WEFT_CHAOS", nullptr},
+                                   0,       std::numeric_limits<std::uint64_t>::max(),
+                                   false,   "a seed from 0 (off) to 18446744073709551615"};
 
 // The texts above repeat the limits; this keeps them honest.
 static_assert(max_procs == 1024 && min_stack_size == 16 << 10 && max_stack_size == std::size_t{1024} << 20);
@@ -68,7 +71,8 @@ bool from_environment(const setting& s, std::uint64_t& value) {
 bool resolve(const setting& s, std::int64_t option, std::uint64_t& value) {
   if (option == 0) return from_environment(s, value);
   value = static_cast<std::uint64_t>(option);
-  if (option < 0 || value < s.least || value > s.most) refuse(s, std::string("option ") + s.option, std::to_string(option));
+  if (option < 0 || value < s.least || value > s.most)
+    refuse(s, std::string("option ") + s.option, std::to_string(option));
   return true;
 }
 

@@ -96,8 +96,8 @@ class WEFT_SCOPED_CAPABILITY lock_scope {
 };
 
 // One thread sleeps, any other wakes it, once. A wake before the sleep is not lost, a second one before clear() is
-// absorbed. The note may be destroyed as soon as sleep returns, though wake() may still be on its way out: wake does not
-// touch it after its exchange.
+// absorbed. The note may be destroyed as soon as sleep returns, though wake() may still be on its way out: it does not
+// touch the note after its exchange.
 class note {
  public:
   constexpr note() noexcept = default;

@@ -97,15 +97,18 @@ struct ring_slot {
 template <class T>
 struct typed_chan {
   static_assert(std::is_object_v<T> && !std::is_const_v<T>, "weft::chan<T>: T must be a non-const object type");
-  static_assert(std::is_nothrow_move_constructible_v<T>,
-                "weft::chan<T>: T must be nothrow-move-constructible, as a value that cannot be moved would be lost between two "
-                "goroutines");
+  static_assert(
+      std::is_nothrow_move_constructible_v<T>,
+      "weft::chan<T>: T must be nothrow-move-constructible, as a value that cannot be moved would be lost between two "
+      "goroutines");
   static_assert(std::is_nothrow_destructible_v<T>, "weft::chan<T>: T's destructor must not throw");
 
   using slot = ring_slot<T>;
 
   static slot& at(chan_core& c, std::uint32_t position) { return static_cast<slot*>(c.ring)[position & c.ring_mask]; }
-  static std::uint32_t masked(std::uint32_t position) { return position & static_cast<std::uint32_t>(word::position_mask); }
+  static std::uint32_t masked(std::uint32_t position) {
+    return position & static_cast<std::uint32_t>(word::position_mask);
+  }
 
   static void hand_over(void* to, void* from) {
     static_cast<std::optional<T>*>(to)->emplace(std::move(*static_cast<T*>(from)));
@@ -113,16 +116,14 @@ struct typed_chan {
   static void ring_put(chan_core& c, std::uint32_t position, void* from) {
     slot& s = at(c, position);
     // RING-FREE acquire <- ring_take: the slot has been emptied. Weaker, we could write under its reader.
-    while (s.turn.load(acquire) != masked(position)) [[unlikely]]
-      wait_turn(s.turn, masked(position));
+    while (s.turn.load(acquire) != masked(position)) [[unlikely]] wait_turn(s.turn, masked(position));
     new (s.room) T(std::move(*static_cast<T*>(from)));
     s.turn.store(masked(position + 1), release);  // RING-FULL release -> acquire in ring_take. Carries the value.
   }
   static void ring_take(chan_core& c, std::uint32_t position, void* to) {
     slot& s = at(c, position);
     // RING-FULL acquire <- ring_put.
-    while (s.turn.load(acquire) != masked(position + 1)) [[unlikely]]
-      wait_turn(s.turn, masked(position + 1));
+    while (s.turn.load(acquire) != masked(position + 1)) [[unlikely]] wait_turn(s.turn, masked(position + 1));
     T* v = std::launder(reinterpret_cast<T*>(s.room));
     static_cast<std::optional<T>*>(to)->emplace(std::move(*v));
     v->~T();
@@ -145,7 +146,8 @@ struct typed_chan {
     auto c = std::make_unique<chan_core>();
     c->ops = &ops;
     if (capacity != 0) {
-      std::size_t size = 2;  // in a ring of one, "full for position p" and "free for position p + 1" would be the same turn
+      std::size_t size =
+          2;  // in a ring of one, "full for position p" and "free for position p + 1" would be the same turn
       while (size < capacity) size *= 2;
       auto* slots = new slot[size];
       for (std::size_t i = 0; i < size; ++i) slots[i].turn.store(static_cast<std::uint32_t>(i), relaxed);
@@ -181,7 +183,8 @@ struct typed_chan {
             return g->result == outcome::done;
         } else if (std::uint32_t count = word::count_of(w); count < c->capacity) {
           // WORD: position head + count is ours.
-          if (c->word.compare_exchange_strong(w, word::ring(word::open, word::head_of(w), count + 1), acq_rel, relaxed)) [[likely]] {
+          if (c->word.compare_exchange_strong(w, word::ring(word::open, word::head_of(w), count + 1), acq_rel, relaxed))
+              [[likely]] {
             ring_put(*c, word::head_of(w) + count, from);
             cooperate(self());
             return true;
@@ -216,7 +219,8 @@ struct typed_chan {
             return g->result == outcome::done;
         } else if (std::uint32_t count = word::count_of(w); count != 0) {
           // WORD: position head is ours.
-          if (c->word.compare_exchange_strong(w, word::ring(word::open, word::head_of(w) + 1, count - 1), acq_rel, relaxed)) [[likely]] {
+          if (c->word.compare_exchange_strong(w, word::ring(word::open, word::head_of(w) + 1, count - 1), acq_rel,
+                                              relaxed)) [[likely]] {
             ring_take(*c, word::head_of(w), to);
             cooperate(self());
             return true;
@@ -229,18 +233,24 @@ struct typed_chan {
 
   static bool try_send(chan_core* c, T* from) {
     switch (send_slow(c, from, false)) {
-      case chan_result::done: return true;
-      case chan_result::would_block: return false;
-      case chan_result::closed: break;
+      case chan_result::done:
+        return true;
+      case chan_result::would_block:
+        return false;
+      case chan_result::closed:
+        break;
     }
     throw_send_on_closed();
   }
   static try_result<T> try_receive(chan_core* c) {
     std::optional<T> v;
     switch (receive_slow(c, &v, false)) {
-      case chan_result::done: return try_result<T>(std::move(v));
-      case chan_result::would_block: return try_result<T>(try_result<T>::state::empty);
-      case chan_result::closed: break;
+      case chan_result::done:
+        return try_result<T>(std::move(v));
+      case chan_result::would_block:
+        return try_result<T>(try_result<T>::state::empty);
+      case chan_result::closed:
+        break;
     }
     return try_result<T>(try_result<T>::state::closed);
   }
@@ -279,7 +289,9 @@ class chan_base {
   // False: nil.
   explicit operator bool() const noexcept { return handle_.core() != nullptr; }
   // The same channel?
-  friend bool operator==(const chan_base& a, const chan_base& b) noexcept { return a.handle_.core() == b.handle_.core(); }
+  friend bool operator==(const chan_base& a, const chan_base& b) noexcept {
+    return a.handle_.core() == b.handle_.core();
+  }
 
   rt::chan_core* core() const noexcept { return handle_.core(); }
 
@@ -312,9 +324,7 @@ class send_chan : public rt::chan_base {
 
   // Sends if that needs no waiting. False: buffer full, no receiver waiting, or nil; v keeps its value. Throws closed_channel.
   bool try_send(T&& v) const { return try_send_from(v); }
-  bool try_send(const T& v) const
-    requires std::copy_constructible<T>
-  {
+  bool try_send(const T& v) const requires std::copy_constructible<T> {
     T copy(v);
     return try_send_from(copy);
   }
@@ -399,9 +409,7 @@ class chan : public rt::chan_base {
     return v;
   }
   bool try_send(T&& v) const { return try_send_from(v); }
-  bool try_send(const T& v) const
-    requires std::copy_constructible<T>
-  {
+  bool try_send(const T& v) const requires std::copy_constructible<T> {
     T copy(v);
     return try_send_from(copy);
   }
@@ -412,7 +420,9 @@ class chan : public rt::chan_base {
   std::default_sentinel_t end() const { return {}; }
 
   // Its two faces: handles to the same channel.
-  operator send_chan<T>() const { return send_chan<T>(handle_); }  // NOLINT(google-explicit-constructor): as Go converts
+  operator send_chan<T>() const {
+    return send_chan<T>(handle_);
+  }  // NOLINT(google-explicit-constructor): as Go converts
   operator recv_chan<T>() const { return recv_chan<T>(handle_); }  // NOLINT(google-explicit-constructor)
 
  private:

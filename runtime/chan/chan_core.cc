@@ -61,7 +61,8 @@ void unlink(chan_core* c, caller& me, std::uint64_t w, wait_node* n, std::uint64
   if (c->capacity != 0) {
     head = k == word::senders ? position_of(w, n) : n->position.load(relaxed);
     // A sender that was taken has put its value into the ring behind the one that went out.
-    if (k == word::senders && (marked_link & link::taken)) head = (head + 1) & static_cast<std::uint32_t>(word::position_mask);
+    if (k == word::senders && (marked_link & link::taken))
+      head = (head + 1) & static_cast<std::uint32_t>(word::position_mask);
   }
   std::uint64_t desired;
   if (next) {
@@ -120,8 +121,8 @@ wait_node* find_last(chan_core* c, std::uint64_t w) {
     }
     if (next == 0) {
       if (steps > 4) {
-        c->tail.exchange(n, seq_cst);                  // A1
-        if (link::marked(n->next.load(seq_cst))) {     // A2
+        c->tail.exchange(n, seq_cst);               // A1
+        if (link::marked(n->next.load(seq_cst))) {  // A2
           wait_node* mine = n;
           c->tail.compare_exchange_strong(mine, nullptr, seq_cst, relaxed);
         }
@@ -193,7 +194,8 @@ chan_result send_slow(chan_core* c, void* from, bool may_block) {
   for (;;) {
     std::uint64_t w = c->word.load(acquire);  // WORD acquire
     switch (word::kind_of(w)) {
-      case word::closed: return chan_result::closed;
+      case word::closed:
+        return chan_result::closed;
       case word::open: {
         std::uint32_t count = word::count_of(w);
         if (c->capacity != 0 && count < c->capacity) {
@@ -285,7 +287,8 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block) {
         if (c->capacity != 0 && word::count_of(w) != 0) {
           std::uint32_t head = word::head_of(w);
           // WORD: position head is ours.
-          if (!c->word.compare_exchange_weak(w, word::ring(word::kind_of(w), head + 1, word::count_of(w) - 1), acq_rel, relaxed))
+          if (!c->word.compare_exchange_weak(w, word::ring(word::kind_of(w), head + 1, word::count_of(w) - 1), acq_rel,
+                                             relaxed))
             continue;
           c->ops->ring_take(*c, head, to);
           cooperate(self());
@@ -372,7 +375,8 @@ bool close_chan(chan_core* c) {
   for (;;) {
     std::uint64_t w = c->word.load(acquire);  // WORD acquire
     switch (word::kind_of(w)) {
-      case word::closed: return false;
+      case word::closed:
+        return false;
       case word::open: {
         std::uint64_t closed = (w & ~word::kind_mask) | word::closed;
         if (c->word.compare_exchange_strong(w, closed, acq_rel, relaxed)) return true;
@@ -406,9 +410,12 @@ std::size_t chan_len(const chan_core& c) {
   std::uint64_t w = c.word.load(relaxed);  // relaxed: a snapshot
   switch (word::kind_of(w)) {
     case word::open:
-    case word::closed: return c.capacity == 0 ? 0 : word::count_of(w);
-    case word::senders: return c.capacity;
-    default: return 0;
+    case word::closed:
+      return c.capacity == 0 ? 0 : word::count_of(w);
+    case word::senders:
+      return c.capacity;
+    default:
+      return 0;
   }
 }
 

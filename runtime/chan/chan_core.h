@@ -39,16 +39,16 @@ struct chan_core;
 
 // The typed moves. `to` is the receiver's std::optional<T>*, `from` the sender's T*.
 struct elem_ops {
-  void (*hand_over)(void* to, void* from);                            // sender's value straight to the receiver
+  void (*hand_over)(void* to, void* from);  // sender's value straight to the receiver
   void (*ring_put)(chan_core& c, std::uint32_t position, void* from);
   void (*ring_take)(chan_core& c, std::uint32_t position, void* to);
-  void (*destroy)(chan_core* c);                                      // what is left in the ring, and the channel
+  void (*destroy)(chan_core* c);  // what is left in the ring, and the channel
 };
 
 struct alignas(64) chan_core {
   atomic<std::uint64_t> word{word::open};
-  atomic<wait_node*> tail{nullptr};    // a hint: see wait_list.h
-  std::uint32_t capacity = 0;          // for good, as all below
+  atomic<wait_node*> tail{nullptr};  // a hint: see wait_list.h
+  std::uint32_t capacity = 0;        // for good, as all below
   std::uint32_t ring_mask = 0;
   void* ring = nullptr;
   const elem_ops* ops = nullptr;

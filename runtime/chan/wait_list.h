@@ -51,9 +51,9 @@ inline std::uint64_t to(wait_node* n) { return reinterpret_cast<std::uint64_t>(n
 }  // namespace link
 
 struct wait_node : smr_node {
-  atomic<std::uint64_t> next{0};          // link: node and marks
-  waiter* who = nullptr;                  // before publishing
-  word::kind kind = word::receivers;      // before publishing
+  atomic<std::uint64_t> next{0};      // link: node and marks
+  waiter* who = nullptr;              // before publishing
+  word::kind kind = word::receivers;  // before publishing
   // Ring position of the channel's head when this node is first in the list. Exact for receivers (positions stand still while they
   // wait). For senders within 2^15 of it, the word has the low bits: each taker sets it for the next node, and one that comes late
   // is off by a few.

@@ -52,26 +52,14 @@ class atomic {
     return v_.compare_exchange_weak(expected, desired, ok, fail);
   }
 
-  T fetch_add(T d, std::memory_order o) noexcept
-    requires(std::is_integral_v<T> && !std::is_same_v<T, bool>)
-  {
+  T fetch_add(T d, std::memory_order o) noexcept requires(std::is_integral_v<T> && !std::is_same_v<T, bool>) {
     return v_.fetch_add(d, o);
   }
-  T fetch_sub(T d, std::memory_order o) noexcept
-    requires(std::is_integral_v<T> && !std::is_same_v<T, bool>)
-  {
+  T fetch_sub(T d, std::memory_order o) noexcept requires(std::is_integral_v<T> && !std::is_same_v<T, bool>) {
     return v_.fetch_sub(d, o);
   }
-  T fetch_or(T d, std::memory_order o) noexcept
-    requires std::is_unsigned_v<T>
-  {
-    return v_.fetch_or(d, o);
-  }
-  T fetch_and(T d, std::memory_order o) noexcept
-    requires std::is_unsigned_v<T>
-  {
-    return v_.fetch_and(d, o);
-  }
+  T fetch_or(T d, std::memory_order o) noexcept requires std::is_unsigned_v<T> { return v_.fetch_or(d, o); }
+  T fetch_and(T d, std::memory_order o) noexcept requires std::is_unsigned_v<T> { return v_.fetch_and(d, o); }
 
   // The plain word, for the switch that commits in assembly and for the kernel (futex). Lock-free types only.
   T* raw() noexcept {

@@ -13,7 +13,7 @@
 #define WEFT_NOINLINE __attribute__((noinline))
 #define WEFT_ALWAYS_INLINE inline __attribute__((always_inline))
 
-// WEFT_TSAN, WEFT_ASAN: 1 when this translation unit is instrumented, else 0. GCC says so by a macro, Clang by a feature.
+// WEFT_TSAN, WEFT_ASAN: 1 when this translation unit is instrumented, else 0. GCC says so by macros, Clang by features.
 #if defined(__has_feature)
 #define WEFT_HAS_FEATURE(x) __has_feature(x)
 #else

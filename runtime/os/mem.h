@@ -28,8 +28,8 @@ void* reserve(std::size_t bytes, std::size_t align);
 // Unmaps. What is not mapped is left alone.
 void release(void* p, std::size_t bytes) noexcept;
 
-// Gives the pages back to the kernel; they read as zeros from now on. Guards inside the range stay guards, so one call may
-// span many stacks. False: the kernel keeps the pages as they are (mlocked memory before Linux 5.18).
+// Gives the pages back to the kernel; they read as zeros from now on. Guards inside the range stay guards, so one call
+// may span many stacks. False: the kernel keeps the pages as they are (mlocked memory before Linux 5.18).
 bool discard(void* p, std::size_t bytes) noexcept;
 
 // As discard(), and takes all guards away and gives the page tables back as well (4 KiB for every 2 MiB of
@@ -47,10 +47,10 @@ guard_kind probe_guard_kind() noexcept;
 // makes install_guards() do nothing.
 void force_guard_kind(std::optional<guard_kind> kind) noexcept;
 
-// Makes guards of `bytes` at first, first + stride, ... (n of them); what was in them is lost. All or nothing: when one of
-// them fails, those made by this call are taken away again and std::system_error is thrown, with ENOMEM and a text that
-// names vm.max_map_count if that budget is exhausted. Whoever asks for several at a time thereby leaves as many
-// entries of the budget to the rest of the process, which needs some for malloc and threads.
+// Makes guards of `bytes` at first, first + stride, ... (n of them); what was in them is lost. All or nothing: when one
+// fails, those made by this call are taken away again and std::system_error is thrown, its text naming
+// vm.max_map_count, its code ENOMEM if that budget is exhausted. Whoever asks for several at a time thereby leaves
+// as many entries of the budget to the rest of the process, which needs some for malloc and threads.
 void install_guards(void* first, std::size_t stride, std::size_t n, std::size_t bytes);
 
 }  // namespace weft::os

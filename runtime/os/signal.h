@@ -11,8 +11,8 @@
 
 namespace weft::os {
 
-// The calling thread's alternate signal stack, from construction to destruction; both on the same thread. As large as the
-// kernel's signal frame asks for (AVX-512 and SME make it large) plus 32 KiB for a report, with a guard below.
+// The calling thread's alternate signal stack, from construction to destruction; both on the same thread. As large as
+// the kernel's signal frame asks for (AVX-512 and SME make it large) plus 32 KiB for a report, with a guard below.
 // An alternate stack that was there before is put back at the end, unless somebody has replaced ours meanwhile.
 // Throws std::system_error when there is no memory for it.
 class alt_stack {
@@ -41,8 +41,8 @@ using fault_fn = bool (*)(void* addr, void* ucontext);
 // acquire with a different one throws std::logic_error. Throws std::system_error if sigaction fails.
 //
 // What is passed on is treated as if we had never been there: a handler is called in the form it asked for, with its
-// mask; SIG_DFL (and SIG_IGN, for a fault the kernel would not ignore) is restored and the instruction retried, so that the
-// process dies of the right signal, at the right place, with its core.
+// mask; SIG_DFL (and SIG_IGN, for a fault the kernel would not ignore) is restored and the instruction retried, so that
+// the process dies of the right signal, at the right place, with its core.
 //
 // Safe against fork() in another thread; the child keeps handler and count.
 void acquire_fault_handler(fault_fn fn);

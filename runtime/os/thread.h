@@ -13,9 +13,9 @@ namespace weft::os {
 // A kernel thread running fn(arg).
 //
 // Its signal mask blocks everything but the synchronous signals (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS) and
-// SIGPROF. weft is a guest in its process: a signal sent to the process goes to any thread that does not block it, and a
-// thread of ours must not swallow the application's SIGTERM, or interrupt by SIGCHLD a sigwait() of its own. Faults
-// must be taken where they happen, and a profiler has to see the threads that burn the time. Code that wants more (a
+// SIGPROF. weft is a guest in its process: a signal sent to the process goes to any thread that does not block it, and
+// a thread of ours must not take the SIGTERM that a thread of the application waits for in sigwait(). Faults must be
+// taken where they happen, and a profiler has to see the threads that burn the time. Code that wants more (a
 // preemption signal) unblocks it in fn. (The C library keeps its own two signals open, so setuid() and
 // pthread_cancel() go on working.)
 //
@@ -27,9 +27,9 @@ class thread {
   thread(const thread&) = delete;
   thread& operator=(const thread&) = delete;
 
-  // `name` shows in /proc, gdb and top; the kernel keeps 15 bytes. `stack` bytes are usable by fn: thread-local storage,
-  // the C library's own part and a signal frame come on top. Zero, and every sanitizer build (whose frames are
-  // several times larger), means the system's default. Throws std::system_error with the kernel's reason, typically
+  // `name` shows in /proc, gdb and top; the kernel keeps 15 bytes. `stack` bytes are usable by fn: thread-local
+  // storage, the C library's own part and a signal frame come on top. Zero, and every sanitizer build (whose frames
+  // are several times larger), means the system's default. Throws std::system_error with the kernel's reason, typically
   // EAGAIN: RLIMIT_NPROC, the cgroup's pids.max, or no memory; nothing has been started then.
   // Not while joinable().
   void start(const char* name, void (*fn)(void*), void* arg, std::size_t stack);
@@ -59,8 +59,8 @@ int num_threads_of_process() noexcept;
 // Offers the CPU to another runnable thread. Under CFS and EEVDF no more than a hint.
 void yield_thread() noexcept;
 
-// The kernel's id of the calling thread, as /proc and gdb show it. A system call each time: a cached one is wrong in the
-// child after fork().
+// The kernel's id of the calling thread, as /proc and gdb show it. A system call each time: a cached one is wrong in
+// the child after fork().
 std::uint32_t thread_id() noexcept;
 
 // How much later than asked the kernel may wake this thread, to serve several timers at once. 1 is the least; 0

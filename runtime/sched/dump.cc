@@ -13,31 +13,50 @@ namespace weft::rt {
 
 const char* to_string(wait_reason r) {
   switch (r) {
-    case wait_reason::none: return "";
-    case wait_reason::chan_send: return "chan send";
-    case wait_reason::chan_receive: return "chan receive";
-    case wait_reason::chan_send_nil: return "chan send (nil chan)";
-    case wait_reason::chan_receive_nil: return "chan receive (nil chan)";
-    case wait_reason::wait_group: return "wait_group wait";
-    case wait_reason::yield: return "yield";
-    case wait_reason::select: return "select";
-    case wait_reason::select_empty: return "select (no cases)";
-    case wait_reason::sleep: return "sleep";
-    case wait_reason::mutex: return "mutex lock";
-    case wait_reason::condition_variable: return "condition_variable wait";
-    case wait_reason::semaphore: return "semaphore acquire";
-    case wait_reason::blocking: return "blocking call";
-    case wait_reason::io: return "IO wait";
+    case wait_reason::none:
+      return "";
+    case wait_reason::chan_send:
+      return "chan send";
+    case wait_reason::chan_receive:
+      return "chan receive";
+    case wait_reason::chan_send_nil:
+      return "chan send (nil chan)";
+    case wait_reason::chan_receive_nil:
+      return "chan receive (nil chan)";
+    case wait_reason::wait_group:
+      return "wait_group wait";
+    case wait_reason::yield:
+      return "yield";
+    case wait_reason::select:
+      return "select";
+    case wait_reason::select_empty:
+      return "select (no cases)";
+    case wait_reason::sleep:
+      return "sleep";
+    case wait_reason::mutex:
+      return "mutex lock";
+    case wait_reason::condition_variable:
+      return "condition_variable wait";
+    case wait_reason::semaphore:
+      return "semaphore acquire";
+    case wait_reason::blocking:
+      return "blocking call";
+    case wait_reason::io:
+      return "IO wait";
   }
   return "?";
 }
 
 const char* to_string(status s) {
   switch (s) {
-    case status::dead: return "dead";
-    case status::runnable: return "runnable";
-    case status::running: return "running";
-    case status::waiting: return "waiting";
+    case status::dead:
+      return "dead";
+    case status::runnable:
+      return "runnable";
+    case status::running:
+      return "running";
+    case status::waiting:
+      return "waiting";
   }
   return "?";
 }
@@ -50,15 +69,17 @@ std::string describe(const G* g) {
 
 void die_of_deadlock(sched* s) {
   std::string text = "fatal error: all goroutines are asleep - deadlock!\n";
-  s->stacks.for_each_used([](char* top, void* out) {
-    const G* g = reinterpret_cast<const G*>(top) - 1;
-    if (g->id.load(relaxed) == 0) return;
-    status st = g->state.load(relaxed);
-    char line[160];
-    std::snprintf(line, sizeof line, " [%s], started at %p\n", st == status::waiting ? to_string(g->reason.load(relaxed)) : to_string(st),
-                  g->started_at);
-    *static_cast<std::string*>(out) += "\ngoroutine " + describe(g) + line;
-  }, &text);
+  s->stacks.for_each_used(
+      [](char* top, void* out) {
+        const G* g = reinterpret_cast<const G*>(top) - 1;
+        if (g->id.load(relaxed) == 0) return;
+        status st = g->state.load(relaxed);
+        char line[160];
+        std::snprintf(line, sizeof line, " [%s], started at %p\n",
+                      st == status::waiting ? to_string(g->reason.load(relaxed)) : to_string(st), g->started_at);
+        *static_cast<std::string*>(out) += "\ngoroutine " + describe(g) + line;
+      },
+      &text);
   os::write_stderr(text);
   // What the program has printed so far is not to be lost; a stream that a parked goroutine holds locked is left alone.
   if (::ftrylockfile(stdout) == 0) {

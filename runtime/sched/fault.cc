@@ -103,10 +103,9 @@ void remove_pool(stack_pool* pool) {
 
 // Itanium C++ ABI, "Exception Handling", "The Personality Routine". Called for weft_first_frame (arch/): the end of the search, or of a
 // forced unwind. "GNUCC++\0" and "CLNGC++\0" with any last byte are C++ exceptions we can look into.
-extern "C" [[gnu::visibility("hidden")]] _Unwind_Reason_Code weft_first_frame_personality(int /*version*/, _Unwind_Action /*actions*/,
-                                                                                         std::uint64_t exception_class,
-                                                                                         _Unwind_Exception* thrown,
-                                                                                         _Unwind_Context* /*context*/) {
+extern "C" [[gnu::visibility("hidden")]] _Unwind_Reason_Code weft_first_frame_personality(
+    int /*version*/, _Unwind_Action /*actions*/, std::uint64_t exception_class, _Unwind_Exception* thrown,
+    _Unwind_Context* /*context*/) {
   constexpr std::uint64_t gnu = 0x474e5543432b2b00;
   constexpr std::uint64_t clang = 0x434c4e47432b2b00;
   std::uint64_t vendor = exception_class & ~std::uint64_t{0xff};

@@ -73,34 +73,34 @@ enum class outcome : std::uint32_t { done, closed };
 // Somebody who waits: a goroutine, or an ordinary thread (sched/park.h). 64-byte aligned, so that a pointer to one leaves six
 // low and sixteen high bits of a word free. One cache line, all that a switch and a partner touch.
 struct alignas(64) waiter {
-  arch::context ctx;              // goroutine: written by its M before COMMIT, read by the M that resumes it
-  void* slot = nullptr;           // owner before publishing; read by the partner: where the value goes or comes from
-  outcome result{};               // the partner, before ready
-  std::int32_t saved_errno = 0;   // with ctx
-  void* caught = nullptr;         // with ctx: eh_state::caught
-  unsigned uncaught = 0;          // with ctx: eh_state::uncaught
-  bool is_thread = false;         // for good, from birth
+  arch::context ctx;             // goroutine: written by its M before COMMIT, read by the M that resumes it
+  void* slot = nullptr;          // owner before publishing; read by the partner: where the value goes or comes from
+  outcome result{};              // the partner, before ready
+  std::int32_t saved_errno = 0;  // with ctx
+  void* caught = nullptr;        // with ctx: eh_state::caught
+  unsigned uncaught = 0;         // with ctx: eh_state::uncaught
+  bool is_thread = false;        // for good, from birth
   atomic<status> state{status::dead};             // owner; relaxed: read by dumps only
   atomic<wait_reason> reason{wait_reason::none};  // owner; relaxed: read by dumps only
-  waiter* next = nullptr;         // link of the list that holds the waiter at the moment
+  waiter* next = nullptr;                         // link of the list that holds the waiter at the moment
 };
 #if !defined(WEFT_SAVE_FPENV)
 static_assert(sizeof(waiter) == 64);
 #endif
 
 struct G : waiter {
-  void* affinity = nullptr;       // birth: its sched, or the P it is bound to (a laboratory knob)
-  sched* s = nullptr;             // birth
-  atomic<std::uint64_t> id{0};    // birth; zero when dead. Never repeats within a process
-  const char* name = nullptr;     // birth; copied below the G when given
+  void* affinity = nullptr;          // birth: its sched, or the P it is bound to (a laboratory knob)
+  sched* s = nullptr;                // birth
+  atomic<std::uint64_t> id{0};       // birth; zero when dead. Never repeats within a process
+  const char* name = nullptr;        // birth; copied below the G when given
   const void* started_at = nullptr;  // birth: return address of the `go` that made it
-  void (*entry)(G*) = nullptr;    // birth: runs and destroys the closure
-  void* closure = nullptr;        // birth
-  char* stack_lo = nullptr;       // slot: lowest usable byte, for good
-  std::uint32_t stack_size = 0;   // slot: usable KiB, for good
-  std::uint32_t size_class = 0;   // slot: for good
-  void* locals = nullptr;         // owner: goroutine_local values
-  void* tsan_fiber = nullptr;     // sanitizer builds only
+  void (*entry)(G*) = nullptr;       // birth: runs and destroys the closure
+  void* closure = nullptr;           // birth
+  char* stack_lo = nullptr;          // slot: lowest usable byte, for good
+  std::uint32_t stack_size = 0;      // slot: usable KiB, for good
+  std::uint32_t size_class = 0;      // slot: for good
+  void* locals = nullptr;            // owner: goroutine_local values
+  void* tsan_fiber = nullptr;        // sanitizer builds only
   void* asan_fake_stack = nullptr;
   unsigned valgrind_id = 0;
 };
@@ -132,18 +132,18 @@ struct g_list {
 };
 
 struct M {
-  P* p = nullptr;               // this M, and start_m while it is stopped
-  G* curg = nullptr;            // this M
-  int* errno_address = nullptr; // this M, at birth
-  eh_state* eh = nullptr;       // this M, at birth
-  sched* s = nullptr;           // birth
-  smr_record* smr = nullptr;    // this M: its record in the reclamation scheme (sched/quiesce.h)
-  arch::context g0;             // this M: the scheduler's own context, on the thread's stack
+  P* p = nullptr;                // this M, and start_m while it is stopped
+  G* curg = nullptr;             // this M
+  int* errno_address = nullptr;  // this M, at birth
+  eh_state* eh = nullptr;        // this M, at birth
+  sched* s = nullptr;            // birth
+  smr_record* smr = nullptr;     // this M: its record in the reclamation scheme (sched/quiesce.h)
+  arch::context g0;              // this M: the scheduler's own context, on the thread's stack
   fast_rand rand;
-  std::uint64_t always = 0;     // this M: a word for commits that cannot fail, zero for good
-  std::uint32_t nobody = 0;     // where a commit without a reader section writes its zero: not on a published stack
-  bool spinning = false;        // this M, and start_m while it is stopped: looking for work with none in hand
-  G* dying = nullptr;           // this M: a finished goroutine whose fiber must be told to the sanitizer
+  std::uint64_t always = 0;  // this M: a word for commits that cannot fail, zero for good
+  std::uint32_t nobody = 0;  // where a commit without a reader section writes its zero: not on a published stack
+  bool spinning = false;     // this M, and start_m while it is stopped: looking for work with none in hand
+  G* dying = nullptr;        // this M: a finished goroutine whose fiber must be told to the sanitizer
   std::uint32_t id = 0;
   void* g0_tsan_fiber = nullptr;
   void* g0_asan_fake_stack = nullptr;
@@ -180,9 +180,9 @@ struct P {
   alignas(64) atomic<std::uint32_t> runq_head{0};
   // Line 2 on: tail and slots; the owner writes them.
   alignas(64) atomic<std::uint32_t> runq_tail{0};
-  std::uint64_t next_id = 0;           // owner: goroutine ids in hand, [next_id, last_id)
+  std::uint64_t next_id = 0;  // owner: goroutine ids in hand, [next_id, last_id)
   std::uint64_t last_id = 0;
-  atomic<std::uint64_t> born{0};       // owner; relaxed: goroutines made and ended here, added up when all is idle
+  atomic<std::uint64_t> born{0};  // owner; relaxed: goroutines made and ended here, added up when all is idle
   atomic<std::uint64_t> ended{0};
   atomic<G*> runq[limits::runq_capacity] = {};
 
@@ -190,7 +190,7 @@ struct P {
   alignas(64) atomic<waiter*> inbox{nullptr};
 
   struct parts;
-  parts* more = nullptr;               // free slots and the like: not for headers that users see
+  parts* more = nullptr;  // free slots and the like: not for headers that users see
 };
 
 }  // namespace weft::rt

@@ -39,16 +39,17 @@ namespace weft {
 
 // Settings of a run. Zero means not set: then the environment decides, then the machine.
 struct options {
-  int procs = 0;                // Ps, 1 to 1024. Else WEFT_PROCS, else GOMAXPROCS, else num_cpus()
-  std::size_t stack_size = 0;   // bytes of address space of a goroutine's stack, 16 KiB to 1 GiB, rounded up to a power of two.
-                                // Else WEFT_STACK_SIZE, else 64 KiB. Only touched pages cost memory. A guard page comes on top
+  int procs = 0;  // Ps, 1 to 1024. Else WEFT_PROCS, else GOMAXPROCS, else num_cpus()
+  std::size_t stack_size =
+      0;  // bytes of address space of a goroutine's stack, 16 KiB to 1 GiB, rounded up to a power of two.
+          // Else WEFT_STACK_SIZE, else 64 KiB. Only touched pages cost memory. A guard page comes on top
 };
 
 // Settings of one goroutine.
 struct go_options {
-  std::string_view name = {};   // shown in reports; the first 47 bytes are kept
-  std::size_t stack_size = 0;   // as in options; 0 = the run's
-  int home = -1;                // laboratory: stay on P number `home` (modulo procs). -1 = run anywhere
+  std::string_view name = {};  // shown in reports; the first 47 bytes are kept
+  std::size_t stack_size = 0;  // as in options; 0 = the run's
+  int home = -1;               // laboratory: stay on P number `home` (modulo procs). -1 = run anywhere
 };
 
 namespace rt {
@@ -89,16 +90,12 @@ void start(const go_options& o, F&& f, Args&&... args) {
 // std::system_error when no stack is to be had (nothing has happened then), std::invalid_argument for a bad option.
 // Only from a goroutine: std::logic_error elsewhere.
 template <class F, class... Args>
-  requires std::invocable<std::decay_t<F>, std::decay_t<Args>...>
-void go(F&& f, Args&&... args) {
-  rt::start(go_options{}, std::forward<F>(f), std::forward<Args>(args)...);
-}
+requires std::invocable<std::decay_t<F>, std::decay_t<Args>...>
+void go(F&& f, Args&&... args) { rt::start(go_options{}, std::forward<F>(f), std::forward<Args>(args)...); }
 
 template <class F, class... Args>
-  requires std::invocable<std::decay_t<F>, std::decay_t<Args>...>
-void go(const go_options& o, F&& f, Args&&... args) {
-  rt::start(o, std::forward<F>(f), std::forward<Args>(args)...);
-}
+requires std::invocable<std::decay_t<F>, std::decay_t<Args>...>
+void go(const go_options& o, F&& f, Args&&... args) { rt::start(o, std::forward<F>(f), std::forward<Args>(args)...); }
 
 // Makes a runtime, runs f() as its first goroutine, and returns f's result once every goroutine has ended. The calling thread
 // becomes one of the runtime's. Afterwards no thread, mapping or goroutine is left.
@@ -106,7 +103,7 @@ void go(const go_options& o, F&& f, Args&&... args) {
 // had, std::logic_error on a goroutine. When every goroutine sleeps and nothing can wake one, the process ends with a list of
 // them and exit status 2; as long as threads that are not weft's exist, that is not known, and it waits.
 template <class F>
-  requires std::invocable<F&>
+requires std::invocable<F&>
 auto run(const options& o, F&& f) -> std::invoke_result_t<F&> {
   using result = std::invoke_result_t<F&>;
   const void* here = __builtin_return_address(0);
@@ -114,7 +111,8 @@ auto run(const options& o, F&& f) -> std::invoke_result_t<F&> {
     struct closure {
       std::remove_reference_t<F>* f;
     } c{&f};
-    rt::run_world(o, [](rt::G* g) { std::invoke(*static_cast<closure*>(g->closure)->f); }, &c, here);
+    rt::run_world(
+        o, [](rt::G* g) { std::invoke(*static_cast<closure*>(g->closure)->f); }, &c, here);
   } else if constexpr (std::is_reference_v<result>) {
     struct closure {
       std::remove_reference_t<F>* f;
@@ -145,10 +143,8 @@ auto run(const options& o, F&& f) -> std::invoke_result_t<F&> {
 }
 
 template <class F>
-  requires std::invocable<F&>
-auto run(F&& f) -> std::invoke_result_t<F&> {
-  return run(options{}, std::forward<F>(f));
-}
+requires std::invocable<F&>
+auto run(F&& f) -> std::invoke_result_t<F&> { return run(options{}, std::forward<F>(f)); }
 
 // Lets the other goroutines of this P run first: the caller goes to the tail of its ring. Returns at once when there are none.
 // On an ordinary thread: sched_yield.

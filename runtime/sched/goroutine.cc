@@ -149,7 +149,8 @@ G* new_goroutine(M* m, const go_options& o, const void* started_at) {
   unsigned size_class = s->default_class;
   if (o.stack_size != 0) size_class = stack_pool::class_of(resolve_stack_size(o.stack_size, 0));
   if (o.home < -1 || o.home >= max_procs)
-    throw std::invalid_argument("weft::go: home " + std::to_string(o.home) + " is not in [-1, " + std::to_string(max_procs) + ")");
+    throw std::invalid_argument("weft::go: home " + std::to_string(o.home) + " is not in [-1, " +
+                                std::to_string(max_procs) + ")");
   G* g;
   if (size_class == s->default_class) {
     P::parts* cache = p->more;
@@ -219,7 +220,8 @@ void launch(M* m, G* g, void (*entry)(G*)) {
   g->entry = entry;
   // run's closure lies on the caller's stack: then the goroutine's own starts right below the G.
   auto* top = static_cast<char*>(g->closure);
-  if (top < g->stack_lo || top > reinterpret_cast<char*>(g)) top = const_cast<char*>(g->name ? g->name : reinterpret_cast<char*>(g));
+  if (top < g->stack_lo || top > reinterpret_cast<char*>(g))
+    top = const_cast<char*>(g->name ? g->name : reinterpret_cast<char*>(g));
   arch::make_first_frame(g->ctx, top, goroutine_main, g);
   make_fiber(g);
   p->born.store(p->born.load(relaxed) + 1, relaxed);  // one writer

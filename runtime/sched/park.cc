@@ -57,7 +57,8 @@ void ready_remote(G* g) {
 
 }  // namespace
 
-bool park_slow(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, wait_reason why, std::uint32_t* done) {
+bool park_slow(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, wait_reason why,
+               std::uint32_t* done) {
   G* g = m->curg;
   g->reason.store(why, relaxed);
   G* to = pick_next(m);
@@ -76,8 +77,8 @@ bool park_slow(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t 
 void ready_slow(waiter* w) {
   if (w->is_thread) {
     auto& word = static_cast<thread_waiter*>(w)->woken;
-    word.store(1, release);      // THREAD release -> acquire in block_thread. From here on the waiter may be gone.
-    os::futex_wake(word, 1);     // by address only
+    word.store(1, release);   // THREAD release -> acquire in block_thread. From here on the waiter may be gone.
+    os::futex_wake(word, 1);  // by address only
     return;
   }
   G* g = static_cast<G*>(w);

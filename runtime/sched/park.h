@@ -37,8 +37,8 @@ WEFT_API void cooperate_slow(M* m);
 
 // Parks the current goroutine of `m`, publishing it by *word: expected -> desired. True once somebody readied it; false at
 // once, and nothing has happened, when the word held something else. After true, `m` may be another thread's M.
-[[gnu::always_inline]] inline bool park(M* m, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired,
-                                        wait_reason why) {
+[[gnu::always_inline]] inline bool park(M* m, atomic<std::uint64_t>& word, std::uint64_t expected,
+                                        std::uint64_t desired, wait_reason why) {
   P* p = m->p;
   if (std::int32_t left = p->budget - limits::switch_cost; left >= 0) [[likely]] {
     if (G* to = take_runnext(p)) [[likely]] {

@@ -17,8 +17,8 @@ atomic<smr_record*> all_records{nullptr};
 constexpr std::size_t seal_every = 64;
 constexpr std::size_t keep_free = 512;
 
-void* fresh() { return ::operator new(smr_node_bytes, std::align_val_t{64}); }
-void drop(void* node) { ::operator delete(node, std::align_val_t{64}); }
+void* fresh() { return ::operator new (smr_node_bytes, std::align_val_t{64}); }
+void drop(void* node) { ::operator delete (node, std::align_val_t{64}); }
 
 // Moves the epoch on if every section has been seen to start at it.
 void try_advance() {

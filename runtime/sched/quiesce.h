@@ -46,14 +46,14 @@ inline constexpr std::size_t smr_node_bytes = 64;  // all nodes are of one size:
 struct alignas(64) smr_record {
   atomic<std::uint32_t> pin{0};  // 0: outside; else epoch * 2 + 1, modulo 2^32
   atomic<bool> used{false};
-  smr_record* next = nullptr;    // all records, for good
+  smr_record* next = nullptr;  // all records, for good
   // Owner.
-  std::uint64_t stamp = 0;       // an ordinary thread's unique numbers, chan/word.h
-  smr_node* free = nullptr;      // ready for use
+  std::uint64_t stamp = 0;   // an ordinary thread's unique numbers, chan/word.h
+  smr_node* free = nullptr;  // ready for use
   std::size_t nfree = 0;
-  smr_node* open = nullptr;      // retired, not yet stamped
+  smr_node* open = nullptr;  // retired, not yet stamped
   std::size_t nopen = 0;
-  smr_node* sealed[4] = {};      // stamped with an epoch, by epoch modulo 4
+  smr_node* sealed[4] = {};  // stamped with an epoch, by epoch modulo 4
   std::uint32_t sealed_at[4] = {};
 };
 

@@ -27,8 +27,8 @@ G* steal_runnext(P* p) {
   // T1. acquire pairs with the owner's release of the epoch: its O2 is seen.
   if (!p->claim.compare_exchange_strong(c, c | claim::wanted, acq_rel, relaxed)) return nullptr;
   std::uint64_t wanted = c | claim::wanted;
-  os::fence_heavy();                 // T2
-  G* g = p->runnext.load(acquire);   // T3. RUNNEXT acquire <- put_runnext
+  os::fence_heavy();                // T2
+  G* g = p->runnext.load(acquire);  // T3. RUNNEXT acquire <- put_runnext
   std::uint64_t next = g ? (c | claim::taken) : (c + claim::epoch);
   // T4. A failure means that the owner took it; it has opened the next epoch already.
   if (!p->claim.compare_exchange_strong(wanted, next, acq_rel, relaxed)) return nullptr;

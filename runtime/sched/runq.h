@@ -68,7 +68,8 @@ WEFT_API G* take_runnext_slow(P* p, G* g);
 
 // Owner only; runnext must be empty.
 [[gnu::always_inline]] inline void put_runnext(P* p, G* g) {
-  p->runnext.store(g, release);  // RUNNEXT release -> acquire in steal_runnext. Weaker, a thief could run a half-saved g.
+  p->runnext.store(g,
+                   release);  // RUNNEXT release -> acquire in steal_runnext. Weaker, a thief could run a half-saved g.
 }
 
 // Anyone but the owner. Null when there is nothing, or when the owner or another thief was there first. Microseconds.
@@ -89,8 +90,8 @@ inline bool put(P* p, G* g) {
   std::uint32_t h = p->runq_head.load(acquire);  // RUNQ-CONSUME acquire <- get, steal_into: the slot was read
   std::uint32_t t = p->runq_tail.load(relaxed);  // relaxed: the owner wrote it
   if (t - h >= capacity) return false;
-  p->runq[t % capacity].store(g, relaxed);       // relaxed: published by the tail
-  p->runq_tail.store(t + 1, release);            // RUNQ-PUBLISH release -> acquire in steal_into
+  p->runq[t % capacity].store(g, relaxed);  // relaxed: published by the tail
+  p->runq_tail.store(t + 1, release);       // RUNQ-PUBLISH release -> acquire in steal_into
   return true;
 }
 

@@ -208,9 +208,14 @@ void stop_m(M* m) {
     s->idle_ms = m;
     ++s->nidle_ms;
     switch (quiescence(s)) {
-      case quiet::no: break;
-      case quiet::ended: end_run(s); break;
-      case quiet::asleep: sure = false; break;
+      case quiet::no:
+        break;
+      case quiet::ended:
+        end_run(s);
+        break;
+      case quiet::asleep:
+        sure = false;
+        break;
     }
   }
   note& wake = m->more->wake;
@@ -252,7 +257,8 @@ G* find_runnable(M* m) {
       std::uint32_t rounds = m->spinning ? s->spin_rounds.load(relaxed) : 0;
       g = spin(m, rounds);
       if (m->spinning)  // relaxed, and lost updates do not matter: a statistic
-        s->spin_rounds.store(g ? std::min(rounds * 2, spin_rounds_max) : std::max(rounds - rounds / 4, spin_rounds_min), relaxed);
+        s->spin_rounds.store(g ? std::min(rounds * 2, spin_rounds_max) : std::max(rounds - rounds / 4, spin_rounds_min),
+                             relaxed);
     }
     if (g) {
       if (m->spinning) {
@@ -271,7 +277,7 @@ G* find_runnable(M* m) {
     if (m->spinning)
       stop_spinning(m);
     else
-      os::fence_full();      // R2
+      os::fence_full();  // R2
     if (s->sysmon_wants_idle.load(relaxed)) s->sysmon_wake.wake();
     if (P* p = look_again(s)) {  // R3
       m->p = p;

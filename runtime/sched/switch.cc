@@ -100,7 +100,8 @@ bool composed_park(M* m, G* g, side to, std::uint64_t* word, std::uint64_t expec
 
 }  // namespace
 
-bool park_into_slow(M* m, G* to, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, std::uint32_t* done) {
+bool park_into_slow(M* m, G* to, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired,
+                    std::uint32_t* done) {
   G* g = m->curg;
   leave_thread(m, g);
   enter_thread(m, to);
@@ -110,7 +111,8 @@ bool park_into_slow(M* m, G* to, std::uint64_t* word, std::uint64_t expected, st
   return false;
 }
 
-bool park_into_scheduler(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, std::uint32_t* done) {
+bool park_into_scheduler(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired,
+                         std::uint32_t* done) {
   G* g = m->curg;
   leave_thread(m, g);
   m->curg = nullptr;
@@ -174,7 +176,8 @@ void bind_scheduler_fiber([[maybe_unused]] M* m) {
 
 #else  // direct
 
-bool park_into_slow(M* m, G* to, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, std::uint32_t* done) {
+bool park_into_slow(M* m, G* to, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired,
+                    std::uint32_t* done) {
   G* g = m->curg;
   leave_thread(m, g);
   enter_thread(m, to);
@@ -184,7 +187,8 @@ bool park_into_slow(M* m, G* to, std::uint64_t* word, std::uint64_t expected, st
   return false;
 }
 
-bool park_into_scheduler(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, std::uint32_t* done) {
+bool park_into_scheduler(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired,
+                         std::uint32_t* done) {
   G* g = m->curg;
   leave_thread(m, g);
   m->curg = nullptr;

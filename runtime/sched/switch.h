@@ -38,18 +38,21 @@ namespace weft::rt {
   g->state.store(status::running, relaxed);
   m->curg = g;
   P* p = m->p;
-  p->ticks.store(p->ticks.load(relaxed) + 1, relaxed);  // relaxed, no RMW: one writer; sysmon only asks whether it moved
+  p->ticks.store(p->ticks.load(relaxed) + 1,
+                 relaxed);  // relaxed, no RMW: one writer; sysmon only asks whether it moved
 }
 
 // The current goroutine parks: publishes itself by *word: expected -> desired, and `to`, which this M has taken, goes on.
 // False: the word held something else, and nothing has happened; `to` is still in the caller's hand.
 // `done`, when given, is set to zero once published (the reader section of quiesce.h ends).
-bool park_into_slow(M* m, G* to, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, std::uint32_t* done);
+bool park_into_slow(M* m, G* to, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired,
+                    std::uint32_t* done);
 
 // The same with the M's scheduler context as what goes on.
 bool park_into_scheduler(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, std::uint32_t* done);
 
-[[gnu::always_inline]] inline bool park_into(M* m, G* to, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired) {
+[[gnu::always_inline]] inline bool park_into(M* m, G* to, std::uint64_t* word, std::uint64_t expected,
+                                             std::uint64_t desired) {
 #if WEFT_COMPOSED_SWITCH
   return park_into_slow(m, to, word, expected, desired, nullptr);
 #else

@@ -100,8 +100,8 @@ void run_sysmon(void* arg) {
       until = more_to_trim ? next_trim : os::no_deadline;
       s->sysmon_wants_idle.store(true, relaxed);
       if (s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1) {
-        set_nag(s, true);      // T1
-        os::fence_heavy();     // T2
+        set_nag(s, true);                                                     // T1
+        os::fence_heavy();                                                    // T2
         if (!os::asymmetric_fences || look(s, false)) until = now + tick_ns;  // T3
       } else {
         os::fence_full();

@@ -200,7 +200,8 @@ bool nobody_else(sched* s) {
 }
 
 void run_world(const options& o, void (*entry)(G*), void* closure, const void* started_at) {
-  if (self()) throw std::logic_error("weft::run called from a goroutine: one runtime cannot be nested in another's stack");
+  if (self())
+    throw std::logic_error("weft::run called from a goroutine: one runtime cannot be nested in another's stack");
   settings set = resolve_settings(o.procs, o.stack_size);
   auto owned = std::make_unique<sched>();
   sched* s = owned.get();
@@ -285,7 +286,8 @@ int set_procs(int n) {
   sched* s = m->s;
   int old = s->nprocs.load(relaxed);
   if (n < 1 || n == old) return old;
-  if (n > max_procs) throw std::invalid_argument("weft::set_procs: more than " + std::to_string(max_procs) + " processors");
+  if (n > max_procs)
+    throw std::invalid_argument("weft::set_procs: more than " + std::to_string(max_procs) + " processors");
   if (n > 1) start_sysmon(s);
   stop_the_world(m);
   m = self();

@@ -28,17 +28,17 @@ inline constexpr std::uint32_t p_cache_max = 128;
 
 struct M::parts {
   M* self = nullptr;
-  os::thread thread;        // not started for the M of the thread that called run
-  note wake;                // start_m -> stop_m
-  M* next_idle = nullptr;   // lk
-  P* next_p = nullptr;      // start_m, before wake: the P to run with; null when the run is over
-  G* requeue = nullptr;     // a goroutine that yielded into the scheduler: to be queued now that it is saved
-  G* to_pool = nullptr;     // a finished goroutine whose slot this M's P does not cache: to be freed off its stack
+  os::thread thread;       // not started for the M of the thread that called run
+  note wake;               // start_m -> stop_m
+  M* next_idle = nullptr;  // lk
+  P* next_p = nullptr;     // start_m, before wake: the P to run with; null when the run is over
+  G* requeue = nullptr;    // a goroutine that yielded into the scheduler: to be queued now that it is saved
+  G* to_pool = nullptr;    // a finished goroutine whose slot this M's P does not cache: to be freed off its stack
   std::unique_ptr<os::alt_stack> alt;
 };
 
 struct P::parts {
-  G* free = nullptr;        // owner: finished goroutines of the default size, ready for reuse, linked by waiter::next
+  G* free = nullptr;  // owner: finished goroutines of the default size, ready for reuse, linked by waiter::next
   std::uint32_t nfree = 0;
   // sysmon only: what it saw at its last look.
   std::uint32_t seen_ticks = 0;
@@ -53,27 +53,27 @@ struct sched {
   M* m0 = nullptr;
   stack_pool stacks;
 
-  atomic<int> nprocs{0};        // written with the world stopped
-  P* allp[max_procs] = {};      // [0, nprocs) run; more may exist from before a shrink. Written with the world stopped
+  atomic<int> nprocs{0};    // written with the world stopped
+  P* allp[max_procs] = {};  // [0, nprocs) run; more may exist from before a shrink. Written with the world stopped
 
-  atomic<int> nidle{0};         // Ps without an M. Written under lk; read as a hint, or after a full fence (spin.cc)
-  atomic<int> nspinning{0};     // Ms looking for work with none in hand
+  atomic<int> nidle{0};      // Ps without an M. Written under lk; read as a hint, or after a full fence (spin.cc)
+  atomic<int> nspinning{0};  // Ms looking for work with none in hand
   atomic<std::uint32_t> globq_size{0};  // written under lk; read as a hint, or after a full fence
-  atomic<bool> over{false};     // every goroutine has ended: Ms go home
-  atomic<std::uint32_t> external{0};    // ordinary threads and other runtimes that are inside ready(): run waits for them
-  atomic<std::uint32_t> spin_rounds{8}; // how long the next spinner looks; adapts to whether looking paid
+  atomic<bool> over{false};             // every goroutine has ended: Ms go home
+  atomic<std::uint32_t> external{0};  // ordinary threads and other runtimes that are inside ready(): run waits for them
+  atomic<std::uint32_t> spin_rounds{8};  // how long the next spinner looks; adapts to whether looking paid
 
   runtime_lock lk;
   // Guarded by lk.
   bool idle[max_procs] = {};
-  int low_idle = 0;             // no P below this one is idle
+  int low_idle = 0;  // no P below this one is idle
   M* idle_ms = nullptr;
   int nidle_ms = 0;
   std::vector<std::unique_ptr<M>> all_ms;
   g_list globq;
-  bool sysmon_holds = false;    // sysmon has a goroutine in its hand, or is about to
-  int nblocked = 0;             // goroutines inside weft::blocking
-  int stop_wait = 0;            // Ps that have yet to stop for the world
+  bool sysmon_holds = false;  // sysmon has a goroutine in its hand, or is about to
+  int nblocked = 0;           // goroutines inside weft::blocking
+  int stop_wait = 0;          // Ps that have yet to stop for the world
   note world_stopped;
   atomic<bool> world_busy{false};  // somebody stops, changes or starts the world
 
@@ -87,42 +87,42 @@ struct sched {
 };
 
 // schedule.cc
-void schedule(M* m);                       // on g0, until the run is over
-G* pick_next(M* m);                        // the next goroutine of this P without going to the scheduler, or null
-void queue_local(M* m, G* g);              // tail of the ring, overflow to the global queue; no wake
+void schedule(M* m);                         // on g0, until the run is over
+G* pick_next(M* m);                          // the next goroutine of this P without going to the scheduler, or null
+void queue_local(M* m, G* g);                // tail of the ring, overflow to the global queue; no wake
 void queue_global(sched* s, g_list& batch);  // takes all
-G* get_global(M* m, bool fill_ring);       // one to run; with fill_ring, a fair share of the rest into the ring
+G* get_global(M* m, bool fill_ring);         // one to run; with fill_ring, a fair share of the rest into the ring
 G* get_inbox(M* m);
-bool eligible(M* m, G* g);                 // else it went to the P it is bound to
+bool eligible(M* m, G* g);  // else it went to the P it is bound to
 
 // spin.cc
-void wake_p(sched* s);                     // if a P is idle and nobody looks for work: send somebody to look
-void start_p(sched* s, P* p);              // this idle P, which has work of its own
-void stop_m(M* m);                         // without a P: sleeps until it has one, or the run is over (then p is null)
-P* take_idle_p(sched* s);                  // lk
-bool take_idle(sched* s, P* p);            // lk
-void put_idle(sched* s, P* p);             // lk
-G* find_runnable(M* m);                    // blocks; null when the run is over
+void wake_p(sched* s);           // if a P is idle and nobody looks for work: send somebody to look
+void start_p(sched* s, P* p);    // this idle P, which has work of its own
+void stop_m(M* m);               // without a P: sleeps until it has one, or the run is over (then p is null)
+P* take_idle_p(sched* s);        // lk
+bool take_idle(sched* s, P* p);  // lk
+void put_idle(sched* s, P* p);   // lk
+G* find_runnable(M* m);          // blocks; null when the run is over
 
 // world.cc
 enum class quiet { no, ended, asleep };
-quiet quiescence(sched* s);                // lk: is there nothing left to run? Then the run has ended, or nobody can go on
-void end_run(sched* s);                    // lk
-bool nobody_else(sched* s);                // no thread in this process but this run's
-void stop_for_world(M* m);                 // the M's P is wanted: gives it up
+quiet quiescence(sched* s);  // lk: is there nothing left to run? Then the run has ended, or nobody can go on
+void end_run(sched* s);      // lk
+bool nobody_else(sched* s);  // no thread in this process but this run's
+void stop_for_world(M* m);   // the M's P is wanted: gives it up
 P* new_p(sched* s, int id);
-M* new_m(sched* s);                        // throws std::bad_alloc
-void drop_m(sched* s, M* m);               // one that never ran
-void bind_m(M* m);                         // on its thread
+M* new_m(sched* s);           // throws std::bad_alloc
+void drop_m(sched* s, M* m);  // one that never ran
+void bind_m(M* m);            // on its thread
 void unbind_m(M* m);
 int cached_num_cpus();
 
 // goroutine.cc
 void free_cached(sched* s, P* p, std::uint32_t keep);  // all but `keep` of P's free slots, back to the pool
-void after_switch(M* m);                   // on g0: what a goroutine left to do when it switched here
+void after_switch(M* m);                               // on g0: what a goroutine left to do when it switched here
 
 // sysmon.cc
-void start_sysmon(sched* s);               // throws std::system_error
+void start_sysmon(sched* s);  // throws std::system_error
 void stop_sysmon(sched* s);
 
 // dump.cc, fault.cc
@@ -130,7 +130,7 @@ void stop_sysmon(sched* s);
 std::string describe(const G* g);
 void install_fault_handler();
 void remove_fault_handler();
-void add_pool(stack_pool* pool);           // where the fault handler looks
+void add_pool(stack_pool* pool);  // where the fault handler looks
 void remove_pool(stack_pool* pool);
 
 }  // namespace weft::rt

@@ -48,7 +48,7 @@ class WEFT_API wait_group {
 
   // add(1), and done() when f(args...) has returned.
   template <class F, class... Args>
-    requires std::invocable<std::decay_t<F>, std::decay_t<Args>...>
+  requires std::invocable<std::decay_t<F>, std::decay_t<Args>...>
   void go(F&& f, Args&&... args) {
     add(1);
     try {

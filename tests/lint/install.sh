@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # usage: install.sh MESON BUILD SOURCE COMPILER...
 # Installs BUILD into an empty folder, then compiles, links (shared, then static) and runs SOURCE against it as a stranger
-# would: with nothing but what pkg-config says. EXE_WRAPPER runs it in cross builds, and is empty otherwise.
+# would: with nothing but what pkg-config says. MESON_EXE_WRAPPER runs it in cross builds, and is empty otherwise.
 set -eu
 
 case $1 in --help) sed -n 3,5p "$0" && exit ;; esac
@@ -22,13 +22,13 @@ case $libdir in "$dest"*) ;; *) libdir=$dest$libdir ;; esac
 # The compiler is "$@"; what pkg-config says is split into words on purpose.
 if [ -e "$libdir/libweft.so" ]; then
   "$@" -std=c++20 "$source" -o "$dest/shared" $(pkg-config --cflags --libs weft)
-  LD_LIBRARY_PATH=$libdir $EXE_WRAPPER "$dest/shared"
+  LD_LIBRARY_PATH=$libdir $MESON_EXE_WRAPPER "$dest/shared"
   echo 'shared: ok'
   rm "$libdir"/libweft.so*
 fi
 if [ -e "$libdir/libweft.a" ]; then
   "$@" -std=c++20 "$source" -o "$dest/static" $(pkg-config --static --cflags --libs weft)
-  $EXE_WRAPPER "$dest/static"
+  $MESON_EXE_WRAPPER "$dest/static"
   echo 'static: ok'
 fi
 [ -e "$dest/shared" ] || [ -e "$dest/static" ]

@@ -63,7 +63,8 @@ TEST_F(env, an_empty_variable_is_not_set) {
 }
 
 TEST_F(env, every_bad_number_of_procs_names_variable_value_and_range) {
-  for (const char* bad : {"0", "1025", "-1", "+4", "x", "4x", " 4", "4 ", "4.0", "1e3", "0x10", "4K", "99999999999999999999"}) {
+  for (const char* bad :
+       {"0", "1025", "-1", "+4", "x", "4x", " 4", "4 ", "4.0", "1e3", "0x10", "4K", "99999999999999999999"}) {
     set("WEFT_PROCS", bad);
     EXPECT_EQ(error(), std::string("weft: WEFT_PROCS=") + bad + ": expected a number from 1 to 1024");
   }
@@ -92,7 +93,8 @@ TEST_F(env, stack_sizes_take_suffixes) {
   const struct {
     const char* text;
     std::size_t bytes;
-  } good[] = {{"16384", 16384}, {"16K", 16384}, {"17000", 17000}, {"1M", 1 << 20}, {"1024M", 1 << 30}, {"1048576K", 1 << 30}};
+  } good[] = {{"16384", 16384}, {"16K", 16384},     {"17000", 17000},
+              {"1M", 1 << 20},  {"1024M", 1 << 30}, {"1048576K", 1 << 30}};
   for (const auto& g : good) {
     set("WEFT_STACK_SIZE", g.text);
     EXPECT_EQ(resolve_settings(0, 0).stack_size, g.bytes) << g.text;
@@ -101,9 +103,11 @@ TEST_F(env, stack_sizes_take_suffixes) {
 }
 
 TEST_F(env, every_bad_stack_size_is_refused) {
-  for (const char* bad : {"0", "16383", "15K", "1025M", "1G", "K", "64k", "64KB", "64 K", "-64K", "18014398509481984K"}) {
+  for (const char* bad :
+       {"0", "16383", "15K", "1025M", "1G", "K", "64k", "64KB", "64 K", "-64K", "18014398509481984K"}) {
     set("WEFT_STACK_SIZE", bad);
-    EXPECT_EQ(error().rfind(std::string("weft: WEFT_STACK_SIZE=") + bad + ": expected ", 0), 0u) << bad << ": " << error();
+    EXPECT_EQ(error().rfind(std::string("weft: WEFT_STACK_SIZE=") + bad + ": expected ", 0), 0u)
+        << bad << ": " << error();
   }
 }
 

@@ -55,7 +55,7 @@ int in_child(F f) {
   return status;
 }
 
-// gtest, and a sanitizer, may have handlers of their own: the tests below that look at the end of the chain start clean.
+// gtest and sanitizers have handlers of their own: the tests below that look at the end of the chain start clean.
 void default_actions() {
   ::signal(SIGSEGV, SIG_DFL);
   ::signal(SIGBUS, SIG_DFL);
@@ -72,9 +72,7 @@ TEST(alt_stack, is_there_during_its_life_and_the_old_one_afterwards) {
       EXPECT_EQ(during.ss_flags, 0);
       EXPECT_GE(during.ss_size, static_cast<std::size_t>(::sysconf(_SC_SIGSTKSZ)) + (32u << 10));
       std::memset(during.ss_sp, 1, during.ss_size);
-      {
-        const alt_stack nested;
-      }
+      { const alt_stack nested; }
       ::sigaltstack(nullptr, &after);
       EXPECT_EQ(after.ss_sp, during.ss_sp);
     }
@@ -200,23 +198,24 @@ TEST(fault_handler, an_ignored_signal_stays_ignored_when_sent_and_kills_as_a_fau
 }
 
 TEST(fault_handler, chains_to_a_handler_with_siginfo_and_its_mask) {
-  EXPECT_EQ(in_child([] {
-              struct sigaction old = {};
-              old.sa_sigaction = [](int number, siginfo_t* info, void*) {
-                sigset_t mask;
-                ::pthread_sigmask(SIG_BLOCK, nullptr, &mask);
-                ::_exit(number == SIGSEGV && info->si_addr == seen_address && ::sigismember(&mask, SIGUSR2) == 1 ? 0 : 3);
-              };
-              old.sa_flags = SA_SIGINFO;
-              ::sigaddset(&old.sa_mask, SIGUSR2);
-              ::sigaction(SIGSEGV, &old, nullptr);
-              acquire_fault_handler(not_mine);
-              char* const p = forbidden_page();
-              seen_address = p + 7;
-              write_to(p + 7);
-              ::_exit(4);
-            }),
-            0);
+  EXPECT_EQ(
+      in_child([] {
+        struct sigaction old = {};
+        old.sa_sigaction = [](int number, siginfo_t* info, void*) {
+          sigset_t mask;
+          ::pthread_sigmask(SIG_BLOCK, nullptr, &mask);
+          ::_exit(number == SIGSEGV && info->si_addr == seen_address && ::sigismember(&mask, SIGUSR2) == 1 ? 0 : 3);
+        };
+        old.sa_flags = SA_SIGINFO;
+        ::sigaddset(&old.sa_mask, SIGUSR2);
+        ::sigaction(SIGSEGV, &old, nullptr);
+        acquire_fault_handler(not_mine);
+        char* const p = forbidden_page();
+        seen_address = p + 7;
+        write_to(p + 7);
+        ::_exit(4);
+      }),
+      0);
 }
 
 TEST(fault_handler, chains_to_a_plain_handler_that_jumps_out) {

@@ -50,7 +50,8 @@ TEST(thread, can_be_started_again_after_join) {
   int runs = 0;
   thread t;
   for (int i = 0; i < 100; ++i) {
-    t.start("again", [](void* p) { ++*static_cast<int*>(p); }, &runs, 64 << 10);
+    t.start(
+        "again", [](void* p) { ++*static_cast<int*>(p); }, &runs, 64 << 10);
     t.join();
   }
   EXPECT_EQ(runs, 100);
@@ -61,10 +62,13 @@ TEST(thread, leaves_asynchronous_signals_to_the_application) {
   ::sigemptyset(&mask);
   ::pthread_sigmask(SIG_BLOCK, nullptr, &before);
   thread t;
-  t.start("mask", [](void* p) { ::pthread_sigmask(SIG_BLOCK, nullptr, static_cast<sigset_t*>(p)); }, &mask, 64 << 10);
+  t.start(
+      "mask", [](void* p) { ::pthread_sigmask(SIG_BLOCK, nullptr, static_cast<sigset_t*>(p)); }, &mask, 64 << 10);
   t.join();
-  for (const int s : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD, SIGALRM, SIGURG}) EXPECT_TRUE(::sigismember(&mask, s)) << s;
-  for (const int s : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGPROF}) EXPECT_FALSE(::sigismember(&mask, s)) << s;
+  for (const int s : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD, SIGALRM, SIGURG})
+    EXPECT_TRUE(::sigismember(&mask, s)) << s;
+  for (const int s : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGPROF})
+    EXPECT_FALSE(::sigismember(&mask, s)) << s;
   ::pthread_sigmask(SIG_BLOCK, nullptr, &after);
   for (int s = 1; s < 32; ++s) EXPECT_EQ(::sigismember(&before, s), ::sigismember(&after, s)) << s;
 }
@@ -93,7 +97,8 @@ TEST(thread, a_start_the_system_refuses_throws_its_reason) {
     ::setrlimit(RLIMIT_AS, &none);
     thread t;
     try {
-      t.start("no", [](void*) {}, nullptr, std::size_t{1} << 30);
+      t.start(
+          "no", [](void*) {}, nullptr, std::size_t{1} << 30);
     } catch (const std::system_error& e) {
       ::_exit(e.code() == std::errc::resource_unavailable_try_again && !t.joinable() &&
                       std::string(e.what()).find("cannot start a thread") != std::string::npos
@@ -112,7 +117,8 @@ TEST(thread, threads_of_the_process_are_counted) {
   const int before = num_threads_of_process();
   ASSERT_GE(before, 1);
   thread t;
-  t.start("count", [](void*) { sleep_ns(200'000'000); }, nullptr, 64 << 10);
+  t.start(
+      "count", [](void*) { sleep_ns(200'000'000); }, nullptr, 64 << 10);
   EXPECT_EQ(num_threads_of_process(), before + 1);
   t.join();
 }

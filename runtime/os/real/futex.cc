@@ -28,10 +28,14 @@ futex_result futex_wait(atomic<std::uint32_t>& word, std::uint32_t expected, std
                 FUTEX_BITSET_MATCH_ANY) == 0)
     return futex_result::woken;
   switch (errno) {
-    case EINTR: return futex_result::woken;
-    case EAGAIN: return futex_result::changed;
-    case ETIMEDOUT: return futex_result::timed_out;
-    default: die("futex_wait: the word is not mapped or not aligned");
+    case EINTR:
+      return futex_result::woken;
+    case EAGAIN:
+      return futex_result::changed;
+    case ETIMEDOUT:
+      return futex_result::timed_out;
+    default:
+      die("futex_wait: the word is not mapped or not aligned");
   }
 }
 

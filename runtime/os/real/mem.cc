@@ -104,7 +104,8 @@ guard_kind probe() noexcept {
 }
 
 void* map(void* where, std::size_t bytes, int flags) noexcept {
-  void* const p = ::mmap(where, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+  void* const p =
+      ::mmap(where, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
   if (p == MAP_FAILED) return nullptr;
   // Refused by a kernel built without huge pages, which is just as well.
   (void)::madvise(p, bytes, MADV_NOHUGEPAGE);

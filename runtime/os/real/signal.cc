@@ -49,7 +49,9 @@ constinit atomic<fault_fn> current_fn{nullptr};
 
 void on_fault(int number, siginfo_t* info, void* ucontext) noexcept;
 
-bool is_ours(const struct sigaction& a) noexcept { return (a.sa_flags & SA_SIGINFO) != 0 && a.sa_sigaction == &on_fault; }
+bool is_ours(const struct sigaction& a) noexcept {
+  return (a.sa_flags & SA_SIGINFO) != 0 && a.sa_sigaction == &on_fault;
+}
 
 // Not a memory fault but a kill(): retrying an instruction would not bring it back.
 bool was_sent(const siginfo_t& info) noexcept { return info.si_code <= 0; }
@@ -119,9 +121,9 @@ class locked {
  public:
   locked() noexcept {
     // Once, and for good: handlers of pthread_atfork cannot be taken back.
-    static const int once = ::pthread_atfork([] { ::pthread_mutex_lock(&front_lock); },
-                                             [] { ::pthread_mutex_unlock(&front_lock); },
-                                             [] { ::pthread_mutex_unlock(&front_lock); });
+    static const int once =
+        ::pthread_atfork([] { ::pthread_mutex_lock(&front_lock); }, [] { ::pthread_mutex_unlock(&front_lock); },
+                         [] { ::pthread_mutex_unlock(&front_lock); });
     (void)once;
     ::pthread_mutex_lock(&front_lock);
   }

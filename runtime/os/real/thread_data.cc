@@ -16,7 +16,9 @@ void check(int error, const char* what) {
 
 }  // namespace
 
-thread_data::thread_data(void (*end)(void*)) : key_(0) { check(pthread_key_create(&key_, end), "weft: pthread_key_create"); }
+thread_data::thread_data(void (*end)(void*)) : key_(0) {
+  check(pthread_key_create(&key_, end), "weft: pthread_key_create");
+}
 
 thread_data::~thread_data() { pthread_key_delete(key_); }
 
