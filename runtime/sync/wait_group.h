@@ -53,7 +53,7 @@ class WEFT_API wait_group {
     add(1);
     try {
       weft::go(
-          [this](auto& fn, auto&... as) {
+          [this](auto&& fn, auto&&... as) {  // go hands them over as rvalues
             std::invoke(std::move(fn), std::move(as)...);
             done();
           },
