@@ -6,8 +6,9 @@
 // Everything else is on its stack, or is dead. Three promises make the ports interchangeable:
 //
 //   I1  To resume a context is: load fp, load sp, jump to pc. Nothing more, whoever parked it and however.
-//   I2  The code at pc expects no register but sp and fp. So a switch written inline (the compiler keeps what is live)
-//       and one written out of line (which pushes what the callee owns) may resume each other.
+//   I2  The code at pc expects no register but sp, fp and, in the register of a second argument (rsi, x1), the address of its own
+//       context. So a switch written inline (the compiler keeps what is live) and one written out of line (which pushes what the
+//       callee owns) may resume each other; and who is resumed knows who it is without having saved it.
 //   I3  The resuming side never returns through `ret` on x86-64: after a switch of stacks the return predictor holds the
 //       other stack's history and misses, 5-7 ns each time. It pops the address and jumps.
 //

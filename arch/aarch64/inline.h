@@ -79,8 +79,9 @@ namespace weft::arch {
                : "x2", "x3", "x4", WEFT_CLOBBER_ALL);
 }
 
-// weft_switch_cas without its last argument, inlined. COMMIT is the stlxr, or casal.
-[[gnu::always_inline]] inline bool switch_cas_inline(context* from, context* to, std::uint64_t* word,
+// weft_switch_cas without its last argument, inlined. COMMIT is the stlxr, or casal. `from` is an output too: it comes back in a
+// register (I2), so that the caller need not keep it on its stack meanwhile.
+[[gnu::always_inline]] inline bool switch_cas_inline(context*& from, context* to, std::uint64_t* word,
                                                      std::uint64_t expected, std::uint64_t desired) {
   register context* x0 asm("x0") = from;
   register context* x1 asm("x1") = to;
@@ -88,7 +89,8 @@ namespace weft::arch {
   register std::uint64_t x3 asm("x3") = expected;
   register std::uint64_t x4 asm("x4") = desired;
   asm volatile(WEFT_INLINE_SAVE WEFT_INLINE_COMMIT WEFT_INLINE_RESUME "2:\n\t" WEFT_INLINE_LOST
-                                                                      "mov x3, #0\n\t"
+                                                                      "mov x1, x0\n\t"
+               "mov x3, #0\n\t"
                                                                       "b 3f\n\t"
                                                                       "1:\n\t"
                                                                       "hint #36\n\t"
@@ -97,6 +99,7 @@ namespace weft::arch {
                : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3), "+r"(x4)
                :
                : WEFT_CLOBBER_ALL);
+  from = x1;
   return x3 != 0;
 }
 

@@ -123,14 +123,14 @@
 #endif
 .endm
 
-// Load half. x16: an indirect branch through it may land on `bti c` as well as on `bti j`.
-.macro resume context
+// Load half; the context is in x1 (I2). x16: an indirect branch through it may land on `bti c` as well as on `bti j`.
+.macro resume
 #if defined(WEFT_SAVE_FPENV)
-  ldr x9, [\context, #WEFT_CONTEXT_FPENV]
+  ldr x9, [x1, #WEFT_CONTEXT_FPENV]
   msr fpcr, x9
 #endif
-  ldp x16, x9, [\context, #WEFT_CONTEXT_PC]
-  ldr x29, [\context, #WEFT_CONTEXT_FP]
+  ldp x16, x9, [x1, #WEFT_CONTEXT_PC]
+  ldr x29, [x1, #WEFT_CONTEXT_FP]
   .cfi_remember_state
   .cfi_undefined x30
   mov sp, x9
@@ -142,7 +142,7 @@ WEFT_FUNCTION(weft_switch)
   hint #34                             // bti c
   push_callee_saved
   save x0, .Lswitch_resumed
-  resume x1
+  resume
 .Lswitch_resumed:
   hint #36                             // bti j
   pop_callee_saved_and_return
@@ -167,7 +167,7 @@ WEFT_FUNCTION(weft_switch_cas)
   cbnz w9, 1b
 #endif
   stlr wzr, [x5]
-  resume x1
+  resume
 .Lcas_resumed:
   hint #36                             // bti j
   mov w0, #1
@@ -184,7 +184,8 @@ WEFT_END(weft_switch_cas)
 
 WEFT_FUNCTION(weft_jump)
   hint #34                             // bti c
-  resume x0
+  mov x1, x0
+  resume
 WEFT_END(weft_jump)
 
 // The oldest frame of every goroutine. The return address is undefined from its first instruction to its last, so an unwinder stops

@@ -67,13 +67,15 @@ namespace weft::arch {
                : "rax", "rcx", "rdx", WEFT_CLOBBER_ALL);
 }
 
-// weft_switch_cas without its last argument, inlined. COMMIT is the lock cmpxchg.
-[[gnu::always_inline]] inline bool switch_cas_inline(context* from, context* to, std::uint64_t* word,
+// weft_switch_cas without its last argument, inlined. COMMIT is the lock cmpxchg. `from` is an output too: it comes back in a register
+// (I2), so that the caller need not keep it on its stack meanwhile.
+[[gnu::always_inline]] inline bool switch_cas_inline(context*& from, context* to, std::uint64_t* word,
                                                      std::uint64_t expected, std::uint64_t desired) {
   asm volatile(WEFT_INLINE_SAVE
                "lock cmpxchgq %%rcx, (%%rdx)\n\t"
                "jne 2f\n\t" WEFT_INLINE_RESUME
                "2:\n\t"
+               "movq %%rdi, %%rsi\n\t"
                "xorl %%eax, %%eax\n\t"
                "jmp 3f\n\t"
                "1:\n\t"
@@ -83,6 +85,7 @@ namespace weft::arch {
                : "+D"(from), "+S"(to), "+d"(word), "+a"(expected), "+c"(desired)
                :
                : WEFT_CLOBBER_ALL);
+  from = to;
   return expected != 0;
 }
 

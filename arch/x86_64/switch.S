@@ -86,15 +86,16 @@
 #endif
 .endm
 
-// Load half. The jump stands one instruction behind the load of rsp; at that one instruction the caller is unknown.
-.macro resume context
+// Load half; the context is in rsi (I2). The jump stands one instruction behind the load of rsp; at that one instruction the
+// caller is unknown.
+.macro resume
 #if defined(WEFT_SAVE_FPENV)
-  ldmxcsr WEFT_CONTEXT_FPENV(\context)
-  fldcw WEFT_CONTEXT_FPENV+4(\context)
+  ldmxcsr WEFT_CONTEXT_FPENV(%rsi)
+  fldcw WEFT_CONTEXT_FPENV+4(%rsi)
 #endif
-  movq WEFT_CONTEXT_FP(\context), %rbp
-  movq WEFT_CONTEXT_PC(\context), %rax
-  movq WEFT_CONTEXT_SP(\context), %rsp
+  movq WEFT_CONTEXT_FP(%rsi), %rbp
+  movq WEFT_CONTEXT_PC(%rsi), %rax
+  movq WEFT_CONTEXT_SP(%rsi), %rsp
   .cfi_remember_state
   .cfi_undefined rip
   jmp *%rax
@@ -109,7 +110,7 @@ WEFT_FUNCTION(weft_switch)
   movq %rsp, WEFT_CONTEXT_SP(%rdi)
   movq %rbp, WEFT_CONTEXT_FP(%rdi)
   save_fpenv %rdi
-  resume %rsi
+  resume
 .Lswitch_resumed:
   endbr64
   pop_callee_saved
@@ -128,7 +129,7 @@ WEFT_FUNCTION(weft_switch_cas)
   lock cmpxchgq %r8, (%rdx)            // COMMIT: from here on this stack belongs to whoever reads the word
   jne .Lcas_failed
   movl $0, (%r9)
-  resume %rsi
+  resume
 .Lcas_resumed:
   endbr64
   pop_callee_saved
@@ -150,7 +151,8 @@ WEFT_END(weft_switch_cas)
 
 WEFT_FUNCTION(weft_jump)
   endbr64
-  resume %rdi
+  movq %rdi, %rsi
+  resume
 WEFT_END(weft_jump)
 
 // The oldest frame of every goroutine. rip is undefined from its first instruction to its last, so an unwinder stops here;

@@ -169,7 +169,6 @@ struct typed_chan {
         if (c->word.compare_exchange_strong(w, open, acq_rel, relaxed)) [[likely]] {
           waiter* r = word::waiter_of(w);
           hand_over(r->slot, from);
-          r->result = outcome::done;
           if constexpr (!std::is_trivially_move_constructible_v<T>) m = self();
           ready(m, r);
           cooperate(m);
@@ -179,8 +178,9 @@ struct typed_chan {
         if (c->capacity == 0) {
           G* g = m->curg;
           g->slot = from;
-          if (park(m, c->word, w, word::lone(word::sender, g), wait_reason::chan_send)) [[likely]]
-            return g->result == outcome::done;
+          parked how = park(m, c->word, w, word::lone(word::sender, g), wait_reason::chan_send);
+          if (how != parked::no) [[likely]]
+            return how == parked::done;
         } else if (std::uint32_t count = word::count_of(w); count < c->capacity) {
           // WORD: position head + count is ours.
           if (c->word.compare_exchange_strong(w, word::ring(word::open, word::head_of(w), count + 1), acq_rel, relaxed))
@@ -205,7 +205,6 @@ struct typed_chan {
         if (c->word.compare_exchange_strong(w, open, acq_rel, relaxed)) [[likely]] {  // WORD, COMMIT acquire
           waiter* s = word::waiter_of(w);
           hand_over(to, s->slot);
-          s->result = outcome::done;
           if constexpr (!std::is_trivially_move_constructible_v<T>) m = self();
           ready(m, s);
           cooperate(m);
@@ -215,8 +214,9 @@ struct typed_chan {
         if (c->capacity == 0) {
           G* g = m->curg;
           g->slot = to;
-          if (park(m, c->word, w, word::lone(word::receiver, g), wait_reason::chan_receive)) [[likely]]
-            return g->result == outcome::done;
+          parked how = park(m, c->word, w, word::lone(word::receiver, g), wait_reason::chan_receive);
+          if (how != parked::no) [[likely]]
+            return how == parked::done;
         } else if (std::uint32_t count = word::count_of(w); count != 0) {
           // WORD: position head is ours.
           if (c->word.compare_exchange_strong(w, word::ring(word::open, word::head_of(w) + 1, count - 1), acq_rel,

@@ -133,38 +133,38 @@ wait_node* find_last(chan_core* c, std::uint64_t w) {
   }
 }
 
-// Publishes the caller by *where: expected -> desired and waits for its partner. False: *where held something else. Ends the
-// section `pin`, when given, if it published.
-bool wait_at(caller& me, atomic<std::uint64_t>& where, std::uint64_t expected, std::uint64_t desired, wait_reason why,
-             bool in_section) {
+// Publishes the caller by *where: expected -> desired and waits for its partner; `no` when *where held something else. Ends the section,
+// when in one, if it published.
+parked wait_at(caller& me, atomic<std::uint64_t>& where, std::uint64_t expected, std::uint64_t desired, wait_reason why,
+               bool in_section) {
   if (me.m) return park_slow(me.m, where.raw(), expected, desired, why, in_section ? me.smr->pin.raw() : nullptr);
   me.thread.woken.store(0, relaxed);
   // COMMIT, for a thread: nothing to save, the waiter and its slot are carried.
-  if (!where.compare_exchange_strong(expected, desired, acq_rel, acquire)) return false;
+  if (!where.compare_exchange_strong(expected, desired, acq_rel, acquire)) return parked::no;
   if (in_section) smr_leave(me.smr);
   block_thread(me.thread);
-  return true;
+  return finish_park(&me.thread);
 }
 
-chan_result result_of(waiter* who) { return who->result == outcome::done ? chan_result::done : chan_result::closed; }
+chan_result result_of(parked how) { return how == parked::done ? chan_result::done : chan_result::closed; }
 
-// Appends the caller to the list in `w`. True: it waited, and somebody readied it; the section is over then.
-bool wait_in_list(chan_core* c, caller& me, std::uint64_t w, waiter* who, wait_reason why) {
+// Appends the caller to the list in `w`. Unless `no`, it waited, and the section is over.
+parked wait_in_list(chan_core* c, caller& me, std::uint64_t w, waiter* who, wait_reason why) {
   wait_node* last = find_last(c, w);
   if (!last) {
     wait_node* head = word::node_of(w);
     std::uint64_t next = head->next.load(acquire);
     if (link::marked(next)) unlink(c, me, w, head, next);
-    return false;
+    return parked::no;
   }
   wait_node* n = make_node(me, who, word::kind_of(w), last->position.load(relaxed));
-  if (wait_at(me, last->next, 0, link::to(n), why, true)) return true;
-  smr_free(me.smr, n);
-  return false;
+  parked how = wait_at(me, last->next, 0, link::to(n), why, true);
+  if (how == parked::no) smr_free(me.smr, n);
+  return how;
 }
 
 // Starts a list: the caller alone (a ring), or behind the lone waiter that the word names.
-bool wait_first(chan_core* c, caller& me, std::uint64_t w, kind k, waiter* who, wait_reason why) {
+parked wait_first(chan_core* c, caller& me, std::uint64_t w, kind k, waiter* who, wait_reason why) {
   std::uint32_t head = 0;
   waiter* before = nullptr;
   if (word::kind_of(w) == word::open)
@@ -177,10 +177,11 @@ bool wait_first(chan_core* c, caller& me, std::uint64_t w, kind k, waiter* who, 
     first = make_node(me, before, k, head);
     first->next.store(link::to(mine), relaxed);  // relaxed: published by the commit
   }
-  if (wait_at(me, c->word, w, word::list(k, first, k == word::senders ? head : 0), why, false)) return true;
+  parked how = wait_at(me, c->word, w, word::list(k, first, k == word::senders ? head : 0), why, false);
+  if (how != parked::no) return how;
   if (before) smr_free(me.smr, first);
   smr_free(me.smr, mine);
-  return false;
+  return how;
 }
 
 }  // namespace
@@ -209,10 +210,10 @@ chan_result send_slow(chan_core* c, void* from, bool may_block) {
         if (!may_block) return chan_result::would_block;
         waiter* who = me.who();
         who->slot = from;
-        bool waited = c->capacity == 0
-                          ? wait_at(me, c->word, w, word::lone(word::sender, who), wait_reason::chan_send, false)
-                          : wait_first(c, me, w, word::senders, who, wait_reason::chan_send);
-        if (waited) return result_of(who);
+        parked how = c->capacity == 0
+                         ? wait_at(me, c->word, w, word::lone(word::sender, who), wait_reason::chan_send, false)
+                         : wait_first(c, me, w, word::senders, who, wait_reason::chan_send);
+        if (how != parked::no) return result_of(how);
         continue;
       }
       case word::receiver: {
@@ -220,7 +221,6 @@ chan_result send_slow(chan_core* c, void* from, bool may_block) {
         if (!c->word.compare_exchange_strong(w, word::stamped(word::open, stamp_of(me)), acq_rel, relaxed)) continue;
         waiter* r = word::waiter_of(w);
         c->ops->hand_over(r->slot, from);
-        r->result = outcome::done;
         ready(self(), r);
         cooperate(self());
         return chan_result::done;
@@ -229,7 +229,8 @@ chan_result send_slow(chan_core* c, void* from, bool may_block) {
         if (!may_block) return chan_result::would_block;
         waiter* who = me.who();
         who->slot = from;
-        if (wait_first(c, me, w, word::senders, who, wait_reason::chan_send)) return result_of(who);
+        if (parked how = wait_first(c, me, w, word::senders, who, wait_reason::chan_send); how != parked::no)
+          return result_of(how);
         continue;
       }
       case word::receivers: {
@@ -245,7 +246,6 @@ chan_result send_slow(chan_core* c, void* from, bool may_block) {
         }
         if (!r) continue;
         c->ops->hand_over(r->slot, from);
-        r->result = outcome::done;
         ready(self(), r);
         cooperate(self());
         return chan_result::done;
@@ -262,8 +262,8 @@ chan_result send_slow(chan_core* c, void* from, bool may_block) {
           else if (!may_block) {
             smr_leave(me.smr);
             return chan_result::would_block;
-          } else if (wait_in_list(c, me, w, who, wait_reason::chan_send))
-            return result_of(who);
+          } else if (parked how = wait_in_list(c, me, w, who, wait_reason::chan_send); how != parked::no)
+            return result_of(how);
         }
         smr_leave(me.smr);
         continue;
@@ -298,10 +298,10 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block) {
         if (!may_block) return chan_result::would_block;
         waiter* who = me.who();
         who->slot = to;
-        bool waited = c->capacity == 0
-                          ? wait_at(me, c->word, w, word::lone(word::receiver, who), wait_reason::chan_receive, false)
-                          : wait_first(c, me, w, word::receivers, who, wait_reason::chan_receive);
-        if (waited) return result_of(who);
+        parked how = c->capacity == 0
+                         ? wait_at(me, c->word, w, word::lone(word::receiver, who), wait_reason::chan_receive, false)
+                         : wait_first(c, me, w, word::receivers, who, wait_reason::chan_receive);
+        if (how != parked::no) return result_of(how);
         continue;
       }
       case word::sender: {
@@ -309,7 +309,6 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block) {
         if (!c->word.compare_exchange_strong(w, word::stamped(word::open, stamp_of(me)), acq_rel, relaxed)) continue;
         waiter* s = word::waiter_of(w);
         c->ops->hand_over(to, s->slot);
-        s->result = outcome::done;
         ready(self(), s);
         cooperate(self());
         return chan_result::done;
@@ -318,7 +317,8 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block) {
         if (!may_block) return chan_result::would_block;
         waiter* who = me.who();
         who->slot = to;
-        if (wait_first(c, me, w, word::receivers, who, wait_reason::chan_receive)) return result_of(who);
+        if (parked how = wait_first(c, me, w, word::receivers, who, wait_reason::chan_receive); how != parked::no)
+          return result_of(how);
         continue;
       }
       case word::senders: {
@@ -343,7 +343,6 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block) {
           c->ops->ring_take(*c, head, to);
           c->ops->ring_put(*c, head + c->capacity, s->slot);
         }
-        s->result = outcome::done;
         ready(self(), s);
         cooperate(self());
         return chan_result::done;
@@ -360,8 +359,8 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block) {
           else if (!may_block) {
             smr_leave(me.smr);
             return chan_result::would_block;
-          } else if (wait_in_list(c, me, w, who, wait_reason::chan_receive))
-            return result_of(who);
+          } else if (parked how = wait_in_list(c, me, w, who, wait_reason::chan_receive); how != parked::no)
+            return result_of(how);
         }
         smr_leave(me.smr);
         continue;

@@ -70,4 +70,8 @@ void set_timer_slack_ns(unsigned long ns) noexcept;
 // The CPU this thread runs on; stale as soon as it is known. 0 where the kernel does not say.
 unsigned current_cpu() noexcept;
 
+// Moves the calling thread to another CPU of its affinity mask, if it has one: the mask without `cpu` is set and then put back, two
+// system calls and a migration, some microseconds. (A change of the mask by somebody else in between is lost.)
+void leave_cpu(unsigned cpu) noexcept;
+
 }  // namespace weft::os

@@ -14,7 +14,7 @@ namespace weft::rt {
 const char* to_string(wait_reason r) {
   switch (r) {
     case wait_reason::none:
-      return "";
+      return "runnable";
     case wait_reason::chan_send:
       return "chan send";
     case wait_reason::chan_receive:
@@ -25,8 +25,6 @@ const char* to_string(wait_reason r) {
       return "chan receive (nil chan)";
     case wait_reason::wait_group:
       return "wait_group wait";
-    case wait_reason::yield:
-      return "yield";
     case wait_reason::select:
       return "select";
     case wait_reason::select_empty:
@@ -47,20 +45,6 @@ const char* to_string(wait_reason r) {
   return "?";
 }
 
-const char* to_string(status s) {
-  switch (s) {
-    case status::dead:
-      return "dead";
-    case status::runnable:
-      return "runnable";
-    case status::running:
-      return "running";
-    case status::waiting:
-      return "waiting";
-  }
-  return "?";
-}
-
 std::string describe(const G* g) {
   std::string text = std::to_string(g->id.load(relaxed));
   if (g->name) text += std::string(" \"") + g->name + "\"";
@@ -73,10 +57,8 @@ void die_of_deadlock(sched* s) {
       [](char* top, void* out) {
         const G* g = reinterpret_cast<const G*>(top) - 1;
         if (g->id.load(relaxed) == 0) return;
-        status st = g->state.load(relaxed);
         char line[160];
-        std::snprintf(line, sizeof line, " [%s], started at %p\n",
-                      st == status::waiting ? to_string(g->reason.load(relaxed)) : to_string(st), g->started_at);
+        std::snprintf(line, sizeof line, " [%s], started at %p\n", to_string(g->why.load(relaxed)), g->started_at);
         *static_cast<std::string*>(out) += "\ngoroutine " + describe(g) + line;
       },
       &text);

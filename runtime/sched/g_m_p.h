@@ -18,6 +18,7 @@
 
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "../../arch/switch.h"
@@ -33,13 +34,7 @@ struct P;
 struct sched;
 struct smr_record;
 
-enum class status : std::uint8_t {
-  dead,      // slot is free, or G is being born
-  runnable,  // in a queue, a runnext or on its way there
-  running,   // on an M
-  waiting,   // published to whoever will ready it
-};
-
+// What a goroutine waits for; none: it runs, or could.
 enum class wait_reason : std::uint8_t {
   none,
   chan_send,
@@ -47,7 +42,6 @@ enum class wait_reason : std::uint8_t {
   chan_send_nil,
   chan_receive_nil,
   wait_group,
-  yield,
   select,
   select_empty,
   sleep,
@@ -58,7 +52,6 @@ enum class wait_reason : std::uint8_t {
   io,
 };
 const char* to_string(wait_reason r);
-const char* to_string(status s);
 
 // What the C++ runtime keeps per thread and a goroutine must take along: the stack of exceptions being handled and the number
 // of exceptions in flight (Itanium C++ ABI, "Exception Handling", __cxa_eh_globals).
@@ -68,28 +61,32 @@ struct eh_state {
 };
 
 // How an operation on which somebody waited ended. Written by the partner before it readies the waiter.
-enum class outcome : std::uint32_t { done, closed };
+enum class outcome : std::uint8_t { done, closed };
 
 // Somebody who waits: a goroutine, or an ordinary thread (sched/park.h). 64-byte aligned, so that a pointer to one leaves six
 // low and sixteen high bits of a word free. One cache line, all that a switch and a partner touch.
+//
+// A locked instruction waits until the stores before it have left the store buffer, so a switch with two of them pays for every
+// store. Hence what hardly ever changes from switch to switch (errno, exceptions, the outcome) is compared before it is stored.
 struct alignas(64) waiter {
-  arch::context ctx;             // goroutine: written by its M before COMMIT, read by the M that resumes it
-  void* slot = nullptr;          // owner before publishing; read by the partner: where the value goes or comes from
-  outcome result{};              // the partner, before ready
-  std::int32_t saved_errno = 0;  // with ctx
-  void* caught = nullptr;        // with ctx: eh_state::caught
-  unsigned uncaught = 0;         // with ctx: eh_state::uncaught
-  bool is_thread = false;        // for good, from birth
-  atomic<status> state{status::dead};             // owner; relaxed: read by dumps only
-  atomic<wait_reason> reason{wait_reason::none};  // owner; relaxed: read by dumps only
-  waiter* next = nullptr;                         // link of the list that holds the waiter at the moment
+  arch::context ctx;  // goroutine: written by its M before COMMIT, read by the M that resumes it
+  union {
+    void* slot = nullptr;  // owner before publishing; read by the partner: where the value goes or comes from
+    waiter* next;          // link of the list that holds the waiter, when that is not a channel's
+  };
+  void* affinity = nullptr;        // birth: its sched, or the P it is bound to (a laboratory knob), or null: a thread
+  void* caught = nullptr;          // with ctx: eh_state::caught
+  unsigned uncaught = 0;           // with ctx: eh_state::uncaught
+  std::int32_t saved_errno = 0;    // with ctx
+  outcome result = outcome::done;  // the partner, before ready, if not `done`; who is woken sets it back
+  atomic<wait_reason> why{wait_reason::none};  // owner; relaxed: read by reports only
 };
 #if !defined(WEFT_SAVE_FPENV)
 static_assert(sizeof(waiter) == 64);
 #endif
+static_assert(offsetof(waiter, ctx) == 0);  // who is resumed gets its context's address: it is the G's
 
 struct G : waiter {
-  void* affinity = nullptr;          // birth: its sched, or the P it is bound to (a laboratory knob)
   sched* s = nullptr;                // birth
   atomic<std::uint64_t> id{0};       // birth; zero when dead. Never repeats within a process
   const char* name = nullptr;        // birth; copied below the G when given
@@ -168,8 +165,8 @@ struct P {
   // Line 0: what a switch touches. Owner writes, unless said.
   atomic<G*> runnext{nullptr};         // owner; a thief only reads (sched/runq.h)
   atomic<std::uint64_t> claim{0};      // owner and the thief of a runnext: who gets it (sched/runq.h)
-  std::int32_t budget = 0;             // runtime calls left until the slow path looks round
-  atomic<std::uint32_t> ticks{0};      // switches; relaxed: sysmon reads it to see that this P moves
+  atomic<std::int32_t> budget{0};      // runtime calls left until the slow path looks round
+  atomic<std::uint32_t> rounds{0};     // budgets spent; relaxed: with the budget, sysmon sees that this P moves
   sched* s = nullptr;                  // birth
   std::uint64_t stamp = 0;             // owner: unique numbers, see chan/word.h
   atomic<std::uint32_t> attention{0};  // others set it, under sched's lock: the slow path must stop for the world

@@ -92,7 +92,6 @@ void to_pool(sched* s, G* g) {
   P* p = m->p;
   G* g = m->curg;
   g->id.store(0, relaxed);
-  g->state.store(status::dead, relaxed);
   g->name = nullptr;
   p->ended.store(p->ended.load(relaxed) + 1, release);  // relaxed read: one writer
   if (g->size_class != m->s->default_class) {

@@ -20,8 +20,6 @@ namespace {
 // The goroutine is queued by the scheduler once it is saved: for when there is nobody to switch to directly.
 void yield_to_scheduler(M* m) {
   m->more->requeue = m->curg;
-  m->curg->reason.store(wait_reason::yield, relaxed);
-  m->curg->state.store(status::runnable, relaxed);
   park_into_scheduler(m, &m->always, 0, 0, nullptr);
 }
 
@@ -57,32 +55,50 @@ void ready_remote(G* g) {
 
 }  // namespace
 
-bool park_slow(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, wait_reason why,
-               std::uint32_t* done) {
+namespace {
+
+// A goroutine that was picked, and cannot run after all.
+void put_back(M* m, G* to) {
+  if (m->p->runnext.load(relaxed) == nullptr && to->affinity == m->s)
+    put_runnext(m->p, to);
+  else
+    queue_local(m, to);
+}
+
+}  // namespace
+
+parked park_slow(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, wait_reason why,
+                 std::uint32_t* done) {
   G* g = m->curg;
-  g->reason.store(why, relaxed);
   G* to = pick_next(m);
-  g->state.store(status::waiting, relaxed);
+  g->why.store(why, relaxed);
   if (to) {
-    if (park_into_slow(m, to, word, expected, desired, done)) return true;
-    if (m->p->runnext.load(relaxed) == nullptr && to->affinity == g->s)
-      put_runnext(m->p, to);
-    else
-      queue_local(m, to);
-    return false;
+    if (park_into_slow(m, to, word, expected, desired, done)) return finish_park(g);
+    put_back(m, to);
+  } else {
+    if (park_into_scheduler(m, word, expected, desired, done)) return finish_park(g);
   }
-  return park_into_scheduler(m, word, expected, desired, done);
+  g->why.store(wait_reason::none, relaxed);
+  return parked::no;
+}
+
+void park_lost(G* g) {
+  M* m = self();
+  G* to = m->curg;
+  enter_thread(m, g);
+  g->why.store(wait_reason::none, relaxed);
+  put_back(m, to);
 }
 
 void ready_slow(waiter* w) {
-  if (w->is_thread) {
+  if (!w->affinity) {
     auto& word = static_cast<thread_waiter*>(w)->woken;
     word.store(1, release);   // THREAD release -> acquire in block_thread. From here on the waiter may be gone.
     os::futex_wake(word, 1);  // by address only
     return;
   }
   G* g = static_cast<G*>(w);
-  g->state.store(status::runnable, relaxed);
+  g->why.store(wait_reason::none, relaxed);
   M* m = self();
   sched* s = g->s;
   if (!m || m->s != s || !m->p) return ready_remote(g);
@@ -99,7 +115,7 @@ void ready_slow(waiter* w) {
 
 void cooperate_slow(M* m) {
   P* p = m->p;
-  p->budget = limits::slice;
+  refill(p);
   if (p->attention.load(relaxed)) return yield_to_scheduler(m);
   if (p->runnext.load(relaxed) || runq::size(p) || m->s->globq_size.load(relaxed) || p->inbox.load(relaxed)) yield();
 }
@@ -122,7 +138,6 @@ void yield() {
   if (runq::size(p) == runq::capacity || (g->affinity != m->s && g->affinity != p)) return yield_to_scheduler(m);
   G* to = pick_next(m);
   if (!to) return;
-  g->reason.store(wait_reason::yield, relaxed);
   if (runq::size(p) == runq::capacity) {  // the pick filled it up from the global queue
     g_list one;
     one.push_back(to);

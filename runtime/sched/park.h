@@ -25,47 +25,59 @@ namespace weft::rt {
 // visible to the thread.
 struct thread_waiter : waiter {
   atomic<std::uint32_t> woken{0};
-  thread_waiter() { is_thread = true; }
 };
 
+enum class parked : std::uint8_t { no, done, closed };
+
+// How a wait ended, for the one who waited.
+[[gnu::always_inline]] inline parked finish_park(waiter* w) {
+  if (w->result == outcome::done) [[likely]]
+    return parked::done;
+  w->result = outcome::done;
+  return parked::closed;
+}
+
 // The slow halves.
-WEFT_API bool park_slow(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, wait_reason why,
-                        std::uint32_t* done);
+WEFT_API parked park_slow(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, wait_reason why,
+                          std::uint32_t* done);
+// The commit of the inlined park failed: `g` goes on, and what was to run instead goes back.
+WEFT_API void park_lost(G* g);
 WEFT_API void ready_slow(waiter* w);
 WEFT_API void nag_sysmon(P* p);
 WEFT_API void cooperate_slow(M* m);
 
-// Parks the current goroutine of `m`, publishing it by *word: expected -> desired. True once somebody readied it; false at
-// once, and nothing has happened, when the word held something else. After true, `m` may be another thread's M.
-[[gnu::always_inline]] inline bool park(M* m, atomic<std::uint64_t>& word, std::uint64_t expected,
-                                        std::uint64_t desired, wait_reason why) {
+// Parks the current goroutine of `m`, publishing it by *word: expected -> desired. Returns how it ended once somebody readied it; `no`
+// at once, and nothing has happened, when the word held something else. Unless `no`, `m` may be another thread's M by now.
+[[gnu::always_inline]] inline parked park(M* m, atomic<std::uint64_t>& word, std::uint64_t expected,
+                                          std::uint64_t desired, wait_reason why) {
+#if !WEFT_COMPOSED_SWITCH
   P* p = m->p;
-  if (std::int32_t left = p->budget - limits::switch_cost; left >= 0) [[likely]] {
+  if (std::int32_t left = p->budget.load(relaxed) - limits::switch_cost; left >= 0) [[likely]] {
     if (G* to = take_runnext(p)) [[likely]] {
-      p->budget = left;
-      m->curg->reason.store(why, relaxed);
-      m->curg->state.store(status::waiting, relaxed);
-      if (park_into(m, to, word.raw(), expected, desired)) [[likely]]
-        return true;
-      put_runnext(p, to);
-      return false;
+      p->budget.store(left, relaxed);
+      G* g = m->curg;
+      g->why.store(why, relaxed);
+      if (park_into(m, g, to, word.raw(), expected, desired)) [[likely]]
+        return finish_park(g);
+      park_lost(g);
+      return parked::no;
     }
   }
+#endif
   return park_slow(m, word.raw(), expected, desired, why, nullptr);
 }
 
 // Makes `w` runnable. The caller must have taken it from where it was published: it is the only one who knows it.
 // `m` is the current M, or null on an ordinary thread. `w` may be running, or gone, before this returns.
 [[gnu::always_inline]] inline void ready(M* m, waiter* w) {
-  if (m && !w->is_thread) [[likely]] {
-    G* g = static_cast<G*>(w);
+  if (m) [[likely]] {
     P* p = m->p;
-    if (g->affinity == p->s || g->affinity == p) [[likely]] {
+    if (w->affinity == p->s || w->affinity == p) [[likely]] {
       if (p->runnext.load(relaxed) == nullptr) [[likely]] {
-        g->state.store(status::runnable, relaxed);
-        put_runnext(p, g);
-        // Nobody is woken (decision 5); sysmon finds a runnext that waits too long. When it sleeps it says so here; its own
-        // look, after a fence_heavy, and this one cannot both miss. SYSMON-NAG, see sysmon.cc.
+        w->why.store(wait_reason::none, relaxed);
+        put_runnext(p, static_cast<G*>(w));
+        // Nobody is woken (decision 5); sysmon finds a runnext that waits too long. When it sleeps it says so here; its own look,
+        // after a fence_heavy, and this one cannot both miss. SYSMON-NAG, see sysmon.cc.
         asm volatile("" ::: "memory");
         if (p->nag.load(relaxed)) [[unlikely]]
           nag_sysmon(p);
@@ -78,7 +90,11 @@ WEFT_API void cooperate_slow(M* m);
 
 // For runtime calls that do not park: takes one from the budget, and yields when it is spent and others wait.
 [[gnu::always_inline]] inline void cooperate(M* m) {
-  if (m && --m->p->budget < 0) [[unlikely]]
+  if (!m) return;
+  P* p = m->p;
+  std::int32_t left = p->budget.load(relaxed) - 1;  // no RMW: the owner's
+  p->budget.store(left, relaxed);
+  if (left < 0) [[unlikely]]
     cooperate_slow(m);
 }
 

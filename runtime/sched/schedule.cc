@@ -65,6 +65,7 @@ G* get_inbox(M* m) {
   if (p->inbox.load(relaxed) == nullptr) return nullptr;  // relaxed: as globq_size
   // INBOX acquire <- ready_bound's push: the Gs, saved.
   waiter* w = p->inbox.exchange(nullptr, acquire);
+  if (p->more->inbox_rounds == 0) p->more->inbox_rounds = 64;
   waiter* oldest = nullptr;  // pushed like a stack: turn it round
   while (w) {
     waiter* next = w->next;
@@ -109,7 +110,7 @@ G* inbox_then_global(M* m, bool fill_ring) {
 // The budget is spent: everybody else's turn first.
 G* look_round(M* m) {
   P* p = m->p;
-  p->budget = limits::slice;
+  refill(p);
   if (p->attention.load(relaxed)) return nullptr;  // relaxed: a request; what it is about is read under lk
   if (G* g = inbox_then_global(m, false)) return g;
   if (G* g = ring(m)) {
@@ -123,8 +124,9 @@ G* look_round(M* m) {
 
 G* pick_next(M* m) {
   P* p = m->p;
-  p->budget -= limits::switch_cost;
-  if (p->budget < 0) {
+  std::int32_t left = p->budget.load(relaxed) - limits::switch_cost;
+  p->budget.store(left, relaxed);
+  if (left < 0) {
     if (G* g = look_round(m)) return g;
     if (p->attention.load(relaxed)) return nullptr;
   }

@@ -107,7 +107,6 @@ bool park_into_slow(M* m, G* to, std::uint64_t* word, std::uint64_t expected, st
   enter_thread(m, to);
   if (composed_park(m, g, side_of(to), word, expected, desired, done)) return true;
   enter_thread(m, g);  // a failed commit comes back on the same thread
-  to->state.store(status::runnable, relaxed);
   return false;
 }
 
@@ -126,7 +125,6 @@ void yield_into(M* m, G* to) {
   P* p = m->p;
   p->runq[p->runq_tail.load(relaxed) % runq::capacity].store(g, relaxed);  // published by the commit
   leave_thread(m, g);
-  g->state.store(status::runnable, relaxed);
   enter_thread(m, to);
   m->commit = {.yielded = p};
   plain_switch(side_of(g), side_of(to), false);
@@ -183,7 +181,6 @@ bool park_into_slow(M* m, G* to, std::uint64_t* word, std::uint64_t expected, st
   enter_thread(m, to);
   if (weft_switch_cas(&g->ctx, &to->ctx, word, expected, desired, done ? done : &m->nobody)) return true;
   enter_thread(m, g);  // same thread: nothing was switched
-  to->state.store(status::runnable, relaxed);
   return false;
 }
 
@@ -203,7 +200,6 @@ void yield_into(M* m, G* to) {
   std::uint32_t t = p->runq_tail.load(relaxed);
   p->runq[t % runq::capacity].store(g, relaxed);  // published by the commit
   leave_thread(m, g);
-  g->state.store(status::runnable, relaxed);
   enter_thread(m, to);
   // RUNQ-PUBLISH release -> acquire in steal_into: the switch stores the tail once the context is saved.
   arch::switch_store_inline(&g->ctx, &to->ctx, p->runq_tail.raw(), t + 1);

@@ -23,23 +23,23 @@
 
 namespace weft::rt {
 
-// What travels with a goroutine, taken from the thread. Before COMMIT.
+// What travels with a goroutine, taken from the thread. Before COMMIT. Compared before stored: see waiter.
 [[gnu::always_inline]] inline void leave_thread(M* m, waiter* g) {
-  g->saved_errno = *m->errno_address;
-  g->caught = m->eh->caught;
-  g->uncaught = m->eh->uncaught;
+  if (int e = *m->errno_address; e != g->saved_errno) g->saved_errno = e;
+  if (m->eh->caught != g->caught || m->eh->uncaught != g->uncaught) [[unlikely]] {
+    g->caught = m->eh->caught;
+    g->uncaught = m->eh->uncaught;
+  }
 }
 
 // ... and given to it. The thread is m's, so this may come before the switch.
 [[gnu::always_inline]] inline void enter_thread(M* m, G* g) {
-  *m->errno_address = g->saved_errno;
-  m->eh->caught = g->caught;
-  m->eh->uncaught = g->uncaught;
-  g->state.store(status::running, relaxed);
+  if (int e = g->saved_errno; e != *m->errno_address) *m->errno_address = e;
+  if (m->eh->caught != g->caught || m->eh->uncaught != g->uncaught) [[unlikely]] {
+    m->eh->caught = g->caught;
+    m->eh->uncaught = g->uncaught;
+  }
   m->curg = g;
-  P* p = m->p;
-  p->ticks.store(p->ticks.load(relaxed) + 1,
-                 relaxed);  // relaxed, no RMW: one writer; sysmon only asks whether it moved
 }
 
 // The current goroutine parks: publishes itself by *word: expected -> desired, and `to`, which this M has taken, goes on.
@@ -51,20 +51,16 @@ bool park_into_slow(M* m, G* to, std::uint64_t* word, std::uint64_t expected, st
 // The same with the M's scheduler context as what goes on.
 bool park_into_scheduler(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, std::uint32_t* done);
 
-[[gnu::always_inline]] inline bool park_into(M* m, G* to, std::uint64_t* word, std::uint64_t expected,
+// park_into_slow, inlined, for g == m->curg; afterwards g is the goroutine that was given, come what may, and m is nobody. After
+// false m->curg is still `to`.
+[[gnu::always_inline]] inline bool park_into(M* m, G*& g, G* to, std::uint64_t* word, std::uint64_t expected,
                                              std::uint64_t desired) {
-#if WEFT_COMPOSED_SWITCH
-  return park_into_slow(m, to, word, expected, desired, nullptr);
-#else
-  G* g = m->curg;
   leave_thread(m, g);
   enter_thread(m, to);
-  if (arch::switch_cas_inline(&g->ctx, &to->ctx, word, expected, desired)) [[likely]]
-    return true;
-  enter_thread(m, g);  // same thread: nothing was switched
-  to->state.store(status::runnable, relaxed);
-  return false;
-#endif
+  arch::context* mine = &g->ctx;
+  bool parked = arch::switch_cas_inline(mine, &to->ctx, word, expected, desired);
+  g = static_cast<G*>(reinterpret_cast<waiter*>(mine));
+  return parked;
 }
 
 // The current goroutine goes to the tail of its P's ring, for which there is room, and `to` goes on.

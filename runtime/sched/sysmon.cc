@@ -63,14 +63,17 @@ bool look(sched* s, bool may_steal) {
     if (!p) continue;
     P::parts& mine = *p->more;
     bool there = has_runnext(p);
-    std::uint32_t ticks = p->ticks.load(relaxed);
+    std::uint32_t rounds = p->rounds.load(relaxed);
+    std::int32_t budget = p->budget.load(relaxed);
     any = any || there;
-    if (there && may_steal && mine.seen_runnext && mine.seen_ticks == ticks && s->nidle.load(relaxed) != 0) {
+    if (there && may_steal && mine.seen_runnext && mine.seen_rounds == rounds && mine.seen_budget == budget &&
+        s->nidle.load(relaxed) != 0) {
       rescue(s, p);
       there = false;
     }
     mine.seen_runnext = there;
-    mine.seen_ticks = ticks;
+    mine.seen_rounds = rounds;
+    mine.seen_budget = budget;
   }
   return any;
 }

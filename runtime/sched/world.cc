@@ -75,7 +75,7 @@ P* new_p(sched* s, int id) {
   p->more = new P::parts;
   p->s = s;
   p->id = id;
-  p->budget = limits::slice;
+  p->budget.store(limits::slice, relaxed);
   p->stamp = new_stamp_range();
   if (!os::asymmetric_fences) p->claim.store(claim::fenced, relaxed);
   return p;
@@ -303,7 +303,7 @@ int set_procs(int n) {
     P* p = s->allp[i];
     if (p == m->p) {
       m->p = s->allp[0];
-      m->p->budget = limits::slice;
+      refill(m->p);
     }
     drain(s, p);
     free_cached(s, p, 0);

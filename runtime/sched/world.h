@@ -32,6 +32,7 @@ struct M::parts {
   note wake;               // start_m -> stop_m
   M* next_idle = nullptr;  // lk
   P* next_p = nullptr;     // start_m, before wake: the P to run with; null when the run is over
+  unsigned waker_cpu = 0;   // with next_p: where the thread runs that woke this one
   G* requeue = nullptr;    // a goroutine that yielded into the scheduler: to be queued now that it is saved
   G* to_pool = nullptr;    // a finished goroutine whose slot this M's P does not cache: to be freed off its stack
   std::unique_ptr<os::alt_stack> alt;
@@ -40,8 +41,10 @@ struct M::parts {
 struct P::parts {
   G* free = nullptr;  // owner: finished goroutines of the default size, ready for reuse, linked by waiter::next
   std::uint32_t nfree = 0;
+  std::uint32_t inbox_rounds = 0;  // owner: how long to watch the inbox before anything else; adapts
   // sysmon only: what it saw at its last look.
-  std::uint32_t seen_ticks = 0;
+  std::uint32_t seen_rounds = 0;
+  std::int32_t seen_budget = 0;
   bool seen_runnext = false;
 };
 
@@ -87,6 +90,10 @@ struct sched {
 };
 
 // schedule.cc
+inline void refill(P* p) {
+  p->budget.store(limits::slice, relaxed);
+  p->rounds.store(p->rounds.load(relaxed) + 1, relaxed);  // no RMW: the owner's
+}
 void schedule(M* m);                         // on g0, until the run is over
 G* pick_next(M* m);                          // the next goroutine of this P without going to the scheduler, or null
 void queue_local(M* m, G* g);                // tail of the ring, overflow to the global queue; no wake

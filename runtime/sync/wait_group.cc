@@ -38,7 +38,7 @@ void wait_group::wait() {
     if (w == none) return;
     me->next = reinterpret_cast<waiter*>(w);
     if (m) {
-      if (park(m, waiters_, w, reinterpret_cast<std::uint64_t>(me), wait_reason::wait_group)) return;
+      if (park(m, waiters_, w, reinterpret_cast<std::uint64_t>(me), wait_reason::wait_group) != parked::no) return;
     } else if (waiters_.compare_exchange_weak(w, reinterpret_cast<std::uint64_t>(me), acq_rel, relaxed)) {
       block_thread(thread);
       return;

@@ -174,4 +174,14 @@ unsigned current_cpu() noexcept {
   return cpu < 0 ? 0 : static_cast<unsigned>(cpu);
 }
 
+void leave_cpu(unsigned cpu) noexcept {
+  const keep_errno keep;
+  cpu_set_t all;  // 1,024 CPUs; on a larger machine the call fails and the thread stays where it is
+  if (::sched_getaffinity(0, sizeof all, &all) != 0) return;
+  cpu_set_t others = all;
+  CPU_CLR(cpu, &others);
+  if (CPU_COUNT(&others) == 0) return;
+  if (::sched_setaffinity(0, sizeof others, &others) == 0) (void)::sched_setaffinity(0, sizeof all, &all);
+}
+
 }  // namespace weft::os
