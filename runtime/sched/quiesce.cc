@@ -3,7 +3,10 @@
 #include "quiesce.h"
 
 #include <new>
+#include <system_error>
 
+#include "../base/lock.h"
+#include "../os/mem.h"
 #include "../os/thread_data.h"
 #include "self.h"
 
@@ -15,10 +18,87 @@ atomic<std::uint32_t> epoch{0};
 atomic<smr_record*> all_records{nullptr};
 
 constexpr std::size_t seal_every = 64;
-constexpr std::size_t keep_free = 512;
+constexpr std::size_t keep_free = 256;
 
-void* fresh() { return ::operator new (smr_node_bytes, std::align_val_t{64}); }
-void drop(void* node) { ::operator delete (node, std::align_val_t{64}); }
+// Nodes come from slabs, so that a million waiters take 64 bytes each and that all of it goes back to the kernel afterwards: an
+// allocator with headers takes three times that, and keeps it. A slab is unmapped when its last node comes back.
+constexpr std::size_t slab_bytes = 256 << 10;
+constexpr std::size_t slab_nodes = slab_bytes / smr_node_bytes - 1;  // the first one's place is the header's
+
+struct slab {
+  smr_node* free = nullptr;
+  std::size_t nfree = 0;
+  std::size_t untouched = slab_nodes;  // behind the nodes handed out so far: never used, no memory behind them yet
+  slab* next = nullptr;                // in `partial`
+  slab* prev = nullptr;
+};
+static_assert(sizeof(slab) <= smr_node_bytes);
+
+runtime_lock slabs_lock;
+slab* partial = nullptr;  // slabs with something to hand out
+
+void unlist(slab* s) {
+  (s->prev ? s->prev->next : partial) = s->next;
+  if (s->next) s->next->prev = s->prev;
+}
+
+void list(slab* s) {
+  s->prev = nullptr;
+  s->next = partial;
+  if (partial) partial->prev = s;
+  partial = s;
+}
+
+slab* slab_of(void* node) {
+  return reinterpret_cast<slab*>(reinterpret_cast<std::uintptr_t>(node) & ~(slab_bytes - 1));
+}
+
+constexpr std::size_t batch = 32;
+
+// Some nodes for a record's free list. Throws std::bad_alloc.
+void refill(smr_record* r) {
+  lock_scope hold(slabs_lock);
+  if (!partial) {
+    try {
+      list(new (os::reserve(slab_bytes, slab_bytes)) slab);
+    } catch (const std::system_error&) {
+      throw std::bad_alloc();
+    }
+  }
+  slab* s = partial;
+  for (std::size_t i = 0; i < batch && (s->nfree != 0 || s->untouched != 0); ++i) {
+    smr_node* n;
+    if (s->nfree != 0) {
+      n = s->free;
+      s->free = n->next_retired;
+      --s->nfree;
+    } else {
+      n = new (reinterpret_cast<char*>(s) + (slab_nodes - --s->untouched) * smr_node_bytes) smr_node;
+    }
+    n->next_retired = r->free;
+    r->free = n;
+    ++r->nfree;
+  }
+  if (s->nfree == 0 && s->untouched == 0) unlist(s);
+}
+
+// All but `keep` of a record's free nodes, back to their slabs.
+void give_back(smr_record* r, std::size_t keep) {
+  if (r->nfree <= keep) return;
+  lock_scope hold(slabs_lock);
+  for (; r->nfree > keep; --r->nfree) {
+    smr_node* n = r->free;
+    r->free = n->next_retired;
+    slab* s = slab_of(n);
+    if (s->nfree == 0 && s->untouched == 0) list(s);
+    n->next_retired = s->free;
+    s->free = n;
+    if (++s->nfree + s->untouched == slab_nodes) {
+      unlist(s);
+      os::release(s, slab_bytes);
+    }
+  }
+}
 
 // Moves the epoch on if every section has been seen to start at it.
 void try_advance() {
@@ -40,15 +120,29 @@ void collect(smr_record* r) {
     if (!r->sealed[b] || static_cast<std::int32_t>(e - r->sealed_at[b]) < 3) continue;  // I2
     while (smr_node* n = r->sealed[b]) {
       r->sealed[b] = n->next_retired;
-      if (r->nfree < keep_free) {
-        n->next_retired = r->free;
-        r->free = n;
-        ++r->nfree;
-      } else {
-        drop(n);
-      }
+      n->next_retired = r->free;
+      r->free = n;
+      ++r->nfree;
     }
   }
+  if (r->nfree > 2 * keep_free) give_back(r, keep_free);
+}
+
+// Stamps what was retired. After the fence the epoch read is no older than any that a section which saw these nodes linked was
+// bound to.
+void seal(smr_record* r) {
+  if (!r->open) return;
+  os::fence_full();
+  std::uint32_t e = epoch.load(relaxed);
+  auto b = e % 4;
+  if (r->sealed[b] && r->sealed_at[b] != e) collect(r);  // four epochs old: it is ready
+  smr_node* last = r->open;
+  while (last->next_retired) last = last->next_retired;
+  last->next_retired = r->sealed[b];
+  r->sealed[b] = r->open;
+  r->sealed_at[b] = e;
+  r->open = nullptr;
+  r->nopen = 0;
 }
 
 void leave_thread_of(void* r) { smr_leave_thread(static_cast<smr_record*>(r)); }
@@ -70,14 +164,18 @@ smr_record* smr_enter_thread() {
 }
 
 void smr_leave_thread(smr_record* r) noexcept {
-  // Three quiet steps and everything may go; what a section elsewhere holds back stays for the record's next owner.
+  seal(r);
+  // Three quiet steps and everything may go, here and in the records that were given back before while a section held theirs;
+  // what a section holds back now stays for the record's next owner.
   for (int i = 0; i < 3; ++i) try_advance();
-  collect(r);
-  while (smr_node* n = r->free) {
-    r->free = n->next_retired;
-    drop(n);
+  for (smr_record* other = all_records.load(acquire); other; other = other->next) {
+    bool unused = false;
+    bool mine = other == r;
+    if (!mine && !other->used.compare_exchange_strong(unused, true, acquire, relaxed)) continue;
+    collect(other);
+    give_back(other, 0);
+    if (!mine) other->used.store(false, release);
   }
-  r->nfree = 0;
   r->used.store(false, release);  // release -> acquire in smr_enter_thread: the lists
 }
 
@@ -98,12 +196,11 @@ void smr_enter(smr_record* r) noexcept {
 }
 
 void* smr_alloc(smr_record* r) {
-  if (smr_node* n = r->free) {
-    r->free = n->next_retired;
-    --r->nfree;
-    return n;
-  }
-  return fresh();
+  if (!r->free) refill(r);
+  smr_node* n = r->free;
+  r->free = n->next_retired;
+  --r->nfree;
+  return n;
 }
 
 void smr_free(smr_record* r, smr_node* n) noexcept {
@@ -116,18 +213,7 @@ void smr_retire(smr_record* r, smr_node* n) noexcept {
   n->next_retired = r->open;
   r->open = n;
   if (++r->nopen < seal_every) return;
-  // Sealing: after the fence the epoch read is no older than any that a section which saw these nodes linked was bound to.
-  os::fence_full();
-  std::uint32_t e = epoch.load(relaxed);
-  auto b = e % 4;
-  if (r->sealed[b] && r->sealed_at[b] != e) collect(r);  // four epochs old: it is ready
-  smr_node* last = r->open;
-  while (last->next_retired) last = last->next_retired;
-  last->next_retired = r->sealed[b];
-  r->sealed[b] = r->open;
-  r->sealed_at[b] = e;
-  r->open = nullptr;
-  r->nopen = 0;
+  seal(r);
   try_advance();
   collect(r);
 }

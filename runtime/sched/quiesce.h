@@ -22,7 +22,7 @@
 // stops the reuse of nodes, for everybody, until it goes on; operations then get fresh memory, and go on.
 //
 // The records are the process's, not a runtime's: a channel may be shared by runtimes and ordinary threads. They are few (one per
-// thread at a time, reused), and the nodes return to the allocator when a record is given back.
+// thread at a time, reused), and the nodes return to the kernel when a record is given back.
 //
 // Sources: Fraser, "Practical lock-freedom" (epochs); crossbeam-epoch. Rejected: quiescence of Ps between goroutines (free, but a
 // goroutine that computes stops all reuse); membarrier instead of S2 (8 us and an interruption of the other core each time).
