@@ -246,9 +246,10 @@ void stop_m(M* m) {
     // Every goroutine sleeps. A deadlock, unless a thread that is not ours may still wake one: look now and then.
     std::int64_t pause = 1'000'000;
     do {
-      if (nobody_else(s)) {
+      {
+        // Both under lk: with all asleep no thread of ours is being born, so all that are counted are in all_ms.
         std::lock_guard hold(s->lk);
-        if (quiescence(s) == quiet::asleep) die_of_deadlock(s);
+        if (quiescence(s) == quiet::asleep && nobody_else(s)) die_of_deadlock(s);
       }
       pause = std::min<std::int64_t>(pause * 2, 500'000'000);
     } while (!wake.sleep_until(os::now_ns() + pause));
