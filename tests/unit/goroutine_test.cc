@@ -212,15 +212,19 @@ TEST_P(goroutine, yield_takes_turns) {
     constexpr int n = 5;
     constexpr int rounds = 2'000;
     std::vector<int> count(n);
+    int started = 0;  // plain: all of them run on one P
     int widest = 0;
     wait_group w;
     for (int i = 0; i < n; ++i) {
       w.add();
       go({.home = 0}, [&, i] {
+        const auto me = static_cast<std::size_t>(i);
+        ++started;
+        while (started < n) yield();
         for (int r = 0; r < rounds; ++r) {
-          ++count[static_cast<std::size_t>(i)];
-          for (const int c : count)
-            if (c > 0 && r < rounds - 1) widest = std::max(widest, count[static_cast<std::size_t>(i)] - c);
+          ++count[me];
+          if (r < rounds / 2)
+            for (const int c : count) widest = std::max(widest, count[me] - c);
           yield();
         }
         w.done();
@@ -368,7 +372,7 @@ TEST_P(goroutine, a_runnext_behind_a_goroutine_that_computes_runs_on_another_p) 
 
 TEST_P(goroutine, home_keeps_a_goroutine_on_its_p) {
   run([] {
-    const int n = procs();
+    const int n = weft::procs();
     wait_group w;
     for (int i = 0; i < 4 * n; ++i) {
       w.add();
