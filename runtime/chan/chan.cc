@@ -20,6 +20,7 @@ void throw_bad_capacity(std::size_t capacity) {
 void close_or_throw(chan_core* c) {
   if (!c) throw closed_channel("weft: close of nil channel");
   if (!close_chan(c)) throw closed_channel("weft: close of closed channel");
+  cooperate(self());
 }
 
 }  // namespace rt

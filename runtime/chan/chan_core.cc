@@ -146,6 +146,13 @@ parked wait_at(caller& me, atomic<std::uint64_t>& where, std::uint64_t expected,
   return finish_park(&me.thread);
 }
 
+// An operation that came to nothing is a cooperative point like any other: a loop of them must not starve whoever could change
+// that.
+chan_result gave_way(chan_result r) {
+  cooperate(self());
+  return r;
+}
+
 chan_result result_of(parked how) { return how == parked::done ? chan_result::done : chan_result::closed; }
 
 // Appends the caller to the list in `w`. Unless `no`, it waited, and the section is over.
@@ -188,7 +195,7 @@ parked wait_first(chan_core* c, caller& me, std::uint64_t w, kind k, waiter* who
 
 chan_result send_slow(chan_core* c, void* from, bool may_block) {
   if (!c) {
-    if (!may_block) return chan_result::would_block;
+    if (!may_block) return gave_way(chan_result::would_block);
     block_forever(wait_reason::chan_send_nil);
   }
   caller me;
@@ -196,7 +203,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block) {
     std::uint64_t w = c->word.load(acquire);  // WORD acquire
     switch (word::kind_of(w)) {
       case word::closed:
-        return chan_result::closed;
+        return gave_way(chan_result::closed);
       case word::open: {
         std::uint32_t count = word::count_of(w);
         if (c->capacity != 0 && count < c->capacity) {
@@ -207,7 +214,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block) {
           cooperate(self());
           return chan_result::done;
         }
-        if (!may_block) return chan_result::would_block;
+        if (!may_block) return gave_way(chan_result::would_block);
         waiter* who = me.who();
         who->slot = from;
         parked how = c->capacity == 0
@@ -226,7 +233,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block) {
         return chan_result::done;
       }
       case word::sender: {
-        if (!may_block) return chan_result::would_block;
+        if (!may_block) return gave_way(chan_result::would_block);
         waiter* who = me.who();
         who->slot = from;
         if (parked how = wait_first(c, me, w, word::senders, who, wait_reason::chan_send); how != parked::no)
@@ -251,7 +258,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block) {
         return chan_result::done;
       }
       case word::senders: {
-        if (!may_block && !(w & word::closing)) return chan_result::would_block;
+        if (!may_block && !(w & word::closing)) return gave_way(chan_result::would_block);
         waiter* who = me.who();
         who->slot = from;
         smr_enter(me.smr);
@@ -261,7 +268,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block) {
             help_close(c, me, w);
           else if (!may_block) {
             smr_leave(me.smr);
-            return chan_result::would_block;
+            return gave_way(chan_result::would_block);
           } else if (parked how = wait_in_list(c, me, w, who, wait_reason::chan_send); how != parked::no)
             return result_of(how);
         }
@@ -274,7 +281,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block) {
 
 chan_result receive_slow(chan_core* c, void* to, bool may_block) {
   if (!c) {
-    if (!may_block) return chan_result::would_block;
+    if (!may_block) return gave_way(chan_result::would_block);
     block_forever(wait_reason::chan_receive_nil);
   }
   caller me;
@@ -294,8 +301,8 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block) {
           cooperate(self());
           return chan_result::done;
         }
-        if (closed) return chan_result::closed;
-        if (!may_block) return chan_result::would_block;
+        if (closed) return gave_way(chan_result::closed);
+        if (!may_block) return gave_way(chan_result::would_block);
         waiter* who = me.who();
         who->slot = to;
         parked how = c->capacity == 0
@@ -314,7 +321,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block) {
         return chan_result::done;
       }
       case word::receiver: {
-        if (!may_block) return chan_result::would_block;
+        if (!may_block) return gave_way(chan_result::would_block);
         waiter* who = me.who();
         who->slot = to;
         if (parked how = wait_first(c, me, w, word::receivers, who, wait_reason::chan_receive); how != parked::no)
@@ -348,7 +355,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block) {
         return chan_result::done;
       }
       case word::receivers: {
-        if (!may_block && !(w & word::closing)) return chan_result::would_block;
+        if (!may_block && !(w & word::closing)) return gave_way(chan_result::would_block);
         waiter* who = me.who();
         who->slot = to;
         smr_enter(me.smr);
@@ -358,7 +365,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block) {
             help_close(c, me, w);
           else if (!may_block) {
             smr_leave(me.smr);
-            return chan_result::would_block;
+            return gave_way(chan_result::would_block);
           } else if (parked how = wait_in_list(c, me, w, who, wait_reason::chan_receive); how != parked::no)
             return result_of(how);
         }

@@ -27,6 +27,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <new>
 #include <optional>
 #include <string_view>
@@ -123,7 +124,8 @@ auto run(const options& o, F&& f) -> std::invoke_result_t<F&> {
         o,
         [](rt::G* g) {
           auto* cl = static_cast<closure*>(g->closure);
-          cl->r = &std::invoke(*cl->f);
+          result&& r = std::invoke(*cl->f);  // named, an rvalue has an address as well
+          cl->r = std::addressof(r);
         },
         &c, here);
     return static_cast<result>(*c.r);

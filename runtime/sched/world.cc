@@ -190,11 +190,7 @@ void end_run(sched* s) {
 
 bool nobody_else(sched* s) {
   int all = os::num_threads_of_process();
-  std::size_t ours;
-  {
-    std::lock_guard hold(s->lk);
-    ours = s->all_ms.size();
-  }
+  std::size_t ours = s->all_ms.size();
   if (s->sysmon_running.load(acquire)) ++ours;
 #if WEFT_TSAN
   ++ours;  // ThreadSanitizer's own thread

@@ -120,7 +120,7 @@ G* find_runnable(M* m);          // blocks; null when the run is over
 enum class quiet { no, ended, asleep };
 quiet quiescence(sched* s);  // lk: is there nothing left to run? Then the run has ended, or nobody can go on
 void end_run(sched* s);      // lk
-bool nobody_else(sched* s);  // no thread in this process but this run's
+bool nobody_else(sched* s);  // lk, and all asleep: no thread in this process but this run's
 void stop_for_world(M* m);   // the M's P is wanted: gives it up
 P* new_p(sched* s, int id);
 M* new_m(sched* s);           // throws std::bad_alloc

@@ -20,13 +20,14 @@ void wait_group::add(std::int64_t n) {
     if (before == 0) waiters_.store(0, relaxed);
     // WG-DONE release: what the caller did; acquire: what the others did, for whom the last one wakes.
   } while (!count_.compare_exchange_weak(before, after, acq_rel, relaxed));
-  if (after != 0) return;
+  if (after != 0) return cooperate(self());
   std::uint64_t w = waiters_.exchange(none, acq_rel);  // WG-WAIT acquire; WG-DONE release. The last touch
   for (auto* who = reinterpret_cast<waiter*>(w); who;) {
     waiter* next = who->next;
     ready(self(), who);
     who = next;
   }
+  cooperate(self());
 }
 
 void wait_group::wait() {
@@ -35,7 +36,7 @@ void wait_group::wait() {
   waiter* me = m ? static_cast<waiter*>(m->curg) : &thread;
   for (;;) {
     std::uint64_t w = waiters_.load(acquire);  // WG-DONE acquire
-    if (w == none) return;
+    if (w == none) return cooperate(m);
     me->next = reinterpret_cast<waiter*>(w);
     if (m) {
       if (park(m, waiters_, w, reinterpret_cast<std::uint64_t>(me), wait_reason::wait_group) != parked::no) return;
