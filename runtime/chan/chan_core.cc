@@ -13,126 +13,6 @@ namespace {
 
 using word::kind;
 
-// Who calls: a goroutine or an ordinary thread. Stale after a park, and after anything that may yield: moving a value does (the
-// ring's slot may have to be waited for, a T may have ideas of its own), so self() is asked again behind it.
-struct caller {
-  M* m = self();
-  smr_record* smr = smr_of_thread();
-  thread_waiter thread;
-
-  waiter* who() { return m ? static_cast<waiter*>(m->curg) : &thread; }
-};
-
-std::uint64_t stamp_of(caller& me) {
-  if (me.m) return next_stamp(me.m->p);
-  if (static_cast<std::uint32_t>(++me.smr->stamp) == 0) me.smr->stamp = new_stamp_range();
-  return me.smr->stamp;
-}
-
-struct section {
-  smr_record* r;
-  explicit section(smr_record* record) : r(record) { smr_enter(r); }
-  ~section() { smr_leave(r); }
-  section(const section&) = delete;
-  section& operator=(const section&) = delete;
-};
-
-wait_node* make_node(caller& me, waiter* who, kind k, std::uint32_t position) {
-  auto* n = new (smr_alloc(me.smr)) wait_node;
-  n->who = who;
-  n->kind = k;
-  n->position.store(position, relaxed);  // relaxed: published with the node
-  return n;
-}
-
-// Position of the ring's head, with senders waiting.
-std::uint32_t position_of(std::uint64_t w, const wait_node* n) {
-  std::uint32_t near = n->position.load(relaxed);  // relaxed: any recent value will do
-  auto off = static_cast<std::int16_t>(static_cast<std::uint16_t>(word::low_position_of(w) - near));
-  return (near + static_cast<std::uint32_t>(off)) & static_cast<std::uint32_t>(word::position_mask);
-}
-
-// The list's head is marked: moves the word on. Anyone may, one succeeds. In a section.
-void unlink(chan_core* c, caller& me, std::uint64_t w, wait_node* n, std::uint64_t marked_link) {
-  kind k = word::kind_of(w);
-  std::uint64_t closing = w & word::closing;
-  wait_node* next = link::node(marked_link);
-  std::uint32_t head = 0;
-  if (c->capacity != 0) {
-    head = k == word::senders ? position_of(w, n) : n->position.load(relaxed);
-    // A sender that was taken has put its value into the ring behind the one that went out.
-    if (k == word::senders && (marked_link & link::taken))
-      head = (head + 1) & static_cast<std::uint32_t>(word::position_mask);
-  }
-  std::uint64_t desired;
-  if (next) {
-    if (c->capacity != 0) next->position.store(head, relaxed);  // relaxed: see wait_node::position
-    desired = word::list(k, next, k == word::senders ? head : 0, closing);
-  } else {
-    kind rest = closing ? word::closed : word::open;
-    desired = c->capacity == 0 ? word::stamped(rest, stamp_of(me))
-                               : word::ring(rest, head, k == word::senders ? c->capacity : 0);
-  }
-  // WORD. A failure means that somebody else moved it on.
-  if (!c->word.compare_exchange_strong(w, desired, acq_rel, relaxed)) return;
-  if (c->tail.load(seq_cst) == n) {  // B2
-    wait_node* hint = n;
-    c->tail.compare_exchange_strong(hint, nullptr, seq_cst, relaxed);
-  }
-  smr_retire(me.smr, n);
-}
-
-// Takes the head's waiter out of the list, or null when others were faster; `w` was read in this section.
-waiter* take_first(chan_core* c, caller& me, std::uint64_t w, std::uint64_t mark) {
-  wait_node* n = word::node_of(w);
-  std::uint64_t next = n->next.load(acquire);  // LIST-APPEND acquire <- commit
-  if (link::marked(next)) {
-    unlink(c, me, w, n, next);
-    return nullptr;
-  }
-  // LIST-MARK, B1. A failure means that a waiter was appended or that another taker was faster.
-  if (!n->next.compare_exchange_strong(next, next | mark, seq_cst, acquire)) return nullptr;
-  waiter* who = n->who;
-  unlink(c, me, w, n, next | mark);
-  return who;
-}
-
-// A step of a close that somebody began.
-void help_close(chan_core* c, caller& me, std::uint64_t w) {
-  if (waiter* who = take_first(c, me, w, link::dead)) {
-    who->result = outcome::closed;
-    ready(me.m, who);
-  }
-}
-
-// The last node of the list whose head is in `w`, or null: look again. In a section.
-wait_node* find_last(chan_core* c, std::uint64_t w) {
-  wait_node* head = word::node_of(w);
-  wait_node* hint = c->tail.load(acquire);
-  wait_node* n = hint && hint->kind == head->kind ? hint : head;
-  for (int steps = 0;; ++steps) {
-    std::uint64_t next = n->next.load(acquire);  // LIST-APPEND acquire <- commit
-    if (link::marked(next)) {
-      if (n == head) return nullptr;
-      if (n == hint) c->tail.compare_exchange_strong(hint, nullptr, seq_cst, relaxed);
-      hint = nullptr;
-      n = head;
-      continue;
-    }
-    if (next == 0) {
-      if (steps > 4) {
-        c->tail.exchange(n, seq_cst);               // A1
-        if (link::marked(n->next.load(seq_cst))) {  // A2
-          wait_node* mine = n;
-          c->tail.compare_exchange_strong(mine, nullptr, seq_cst, relaxed);
-        }
-      }
-      return n;
-    }
-    n = link::node(next);
-  }
-}
-
 // Publishes the caller by *where: expected -> desired and waits for its partner; `no` when *where held something else. Ends the section,
 // when in one, if it published.
 parked wait_at(caller& me, atomic<std::uint64_t>& where, std::uint64_t expected, std::uint64_t desired, wait_reason why,
@@ -155,15 +35,11 @@ chan_result gave_way(chan_result r) {
 
 chan_result result_of(parked how) { return how == parked::done ? chan_result::done : chan_result::closed; }
 
-// Appends the caller to the list in `w`. Unless `no`, it waited, and the section is over.
-parked wait_in_list(chan_core* c, caller& me, std::uint64_t w, waiter* who, wait_reason why) {
-  wait_node* last = find_last(c, w);
-  if (!last) {
-    wait_node* head = word::node_of(w);
-    std::uint64_t next = head->next.load(acquire);
-    if (link::marked(next)) unlink(c, me, w, head, next);
-    return parked::no;
-  }
+// Appends the caller to the list in `w`, unless c->both is no longer what the caller read before it looked there. Unless `no`, it waited, and the section is over.
+parked wait_in_list(chan_core* c, caller& me, std::uint64_t w, std::uint32_t both, waiter* who, wait_reason why) {
+  wait_node* last = find_last(c, me, w);
+  // A select that would both send and receive has come since the caller looked: BOTH, see take_both.
+  if (!last || c->both.load(acquire) != both) return parked::no;
   wait_node* n = make_node(me, who, word::kind_of(w), last->position.load(relaxed));
   parked how = wait_at(me, last->next, 0, link::to(n), why, true);
   if (how == parked::no) smr_free(me.smr, n);
@@ -193,12 +69,16 @@ parked wait_first(chan_core* c, caller& me, std::uint64_t w, kind k, waiter* who
 
 }  // namespace
 
-chan_result send_slow(chan_core* c, void* from, bool may_block) {
+chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* seen) {
   if (!c) {
     if (!may_block) return gave_way(chan_result::would_block);
     block_forever(wait_reason::chan_send_nil);
   }
   caller me;
+  auto nothing = [seen](std::uint64_t w) {
+    if (seen) *seen = w;
+    return gave_way(chan_result::would_block);
+  };
   for (;;) {
     std::uint64_t w = c->word.load(acquire);  // WORD acquire
     switch (word::kind_of(w)) {
@@ -214,7 +94,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block) {
           cooperate(self());
           return chan_result::done;
         }
-        if (!may_block) return gave_way(chan_result::would_block);
+        if (!may_block) return nothing(w);
         waiter* who = me.who();
         who->slot = from;
         parked how = c->capacity == 0
@@ -233,7 +113,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block) {
         return chan_result::done;
       }
       case word::sender: {
-        if (!may_block) return gave_way(chan_result::would_block);
+        if (!may_block) return nothing(w);
         waiter* who = me.who();
         who->slot = from;
         if (parked how = wait_first(c, me, w, word::senders, who, wait_reason::chan_send); how != parked::no)
@@ -241,7 +121,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block) {
         continue;
       }
       case word::receivers: {
-        waiter* r = nullptr;
+        partner r;
         {
           section in(me.smr);
           w = c->word.load(acquire);
@@ -251,26 +131,34 @@ chan_result send_slow(chan_core* c, void* from, bool may_block) {
           else
             r = take_first(c, me, w, link::taken);
         }
-        if (!r) continue;
-        c->ops->hand_over(r->slot, from);
-        ready(self(), r);
+        if (!r.who) continue;
+        c->ops->hand_over(r.slot, from);
+        ready(self(), r.who);
         cooperate(self());
         return chan_result::done;
       }
       case word::senders: {
-        if (!may_block && !(w & word::closing)) return gave_way(chan_result::would_block);
+        if (!may_block && !(w & word::closing) && c->both.load(acquire) == 0) return nothing(w);
         waiter* who = me.who();
         who->slot = from;
         smr_enter(me.smr);
+        std::uint32_t both = c->both.load(acquire);
         w = c->word.load(acquire);
         if (word::kind_of(w) == word::senders) {
-          if (w & word::closing)
+          if (w & word::closing) {
             help_close(c, me, w);
-          else if (!may_block) {
+          } else if (partner p = take_both(c, me, w); p.who) {
             smr_leave(me.smr);
-            return gave_way(chan_result::would_block);
-          } else if (parked how = wait_in_list(c, me, w, who, wait_reason::chan_send); how != parked::no)
+            c->ops->hand_over(p.slot, from);
+            ready(self(), p.who);
+            cooperate(self());
+            return chan_result::done;
+          } else if (!may_block) {
+            smr_leave(me.smr);
+            return nothing(w);
+          } else if (parked how = wait_in_list(c, me, w, both, who, wait_reason::chan_send); how != parked::no) {
             return result_of(how);
+          }
         }
         smr_leave(me.smr);
         continue;
@@ -279,12 +167,16 @@ chan_result send_slow(chan_core* c, void* from, bool may_block) {
   }
 }
 
-chan_result receive_slow(chan_core* c, void* to, bool may_block) {
+chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* seen) {
   if (!c) {
     if (!may_block) return gave_way(chan_result::would_block);
     block_forever(wait_reason::chan_receive_nil);
   }
   caller me;
+  auto nothing = [seen](std::uint64_t w) {
+    if (seen) *seen = w;
+    return gave_way(chan_result::would_block);
+  };
   for (;;) {
     std::uint64_t w = c->word.load(acquire);  // WORD acquire
     switch (word::kind_of(w)) {
@@ -302,7 +194,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block) {
           return chan_result::done;
         }
         if (closed) return gave_way(chan_result::closed);
-        if (!may_block) return gave_way(chan_result::would_block);
+        if (!may_block) return nothing(w);
         waiter* who = me.who();
         who->slot = to;
         parked how = c->capacity == 0
@@ -321,7 +213,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block) {
         return chan_result::done;
       }
       case word::receiver: {
-        if (!may_block) return gave_way(chan_result::would_block);
+        if (!may_block) return nothing(w);
         waiter* who = me.who();
         who->slot = to;
         if (parked how = wait_first(c, me, w, word::receivers, who, wait_reason::chan_receive); how != parked::no)
@@ -329,7 +221,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block) {
         continue;
       }
       case word::senders: {
-        waiter* s = nullptr;
+        partner s;
         std::uint32_t head = 0;
         {
           section in(me.smr);
@@ -342,32 +234,40 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block) {
             s = take_first(c, me, w, link::taken);
           }
         }
-        if (!s) continue;
+        if (!s.who) continue;
         if (c->capacity == 0) {
-          c->ops->hand_over(to, s->slot);
+          c->ops->hand_over(to, s.slot);
         } else {
           // The oldest value goes out, the sender's comes in a full ring behind it.
           c->ops->ring_take(*c, head, to);
-          c->ops->ring_put(*c, head + c->capacity, s->slot);
+          c->ops->ring_put(*c, head + c->capacity, s.slot);
         }
-        ready(self(), s);
+        ready(self(), s.who);
         cooperate(self());
         return chan_result::done;
       }
       case word::receivers: {
-        if (!may_block && !(w & word::closing)) return gave_way(chan_result::would_block);
+        if (!may_block && !(w & word::closing) && c->both.load(acquire) == 0) return nothing(w);
         waiter* who = me.who();
         who->slot = to;
         smr_enter(me.smr);
+        std::uint32_t both = c->both.load(acquire);
         w = c->word.load(acquire);
         if (word::kind_of(w) == word::receivers) {
-          if (w & word::closing)
+          if (w & word::closing) {
             help_close(c, me, w);
-          else if (!may_block) {
+          } else if (partner p = take_both(c, me, w); p.who) {
             smr_leave(me.smr);
-            return gave_way(chan_result::would_block);
-          } else if (parked how = wait_in_list(c, me, w, who, wait_reason::chan_receive); how != parked::no)
+            c->ops->hand_over(to, p.slot);
+            ready(self(), p.who);
+            cooperate(self());
+            return chan_result::done;
+          } else if (!may_block) {
+            smr_leave(me.smr);
+            return nothing(w);
+          } else if (parked how = wait_in_list(c, me, w, both, who, wait_reason::chan_receive); how != parked::no) {
             return result_of(how);
+          }
         }
         smr_leave(me.smr);
         continue;

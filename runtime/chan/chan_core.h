@@ -48,7 +48,10 @@ struct elem_ops {
 struct alignas(64) chan_core {
   atomic<std::uint64_t> word{word::open};
   atomic<wait_node*> tail{nullptr};  // a hint: see wait_list.h
-  std::uint32_t capacity = 0;        // for good, as all below
+  atomic<std::uint32_t> dead{0};     // withdrawn inside the list since the last sweep; a statistic
+  atomic<std::uint32_t> sweep_at{32};
+  atomic<std::uint32_t> both{0};  // selects under way that would send to as well as receive from this channel
+  std::uint32_t capacity = 0;     // for good, as all below
   std::uint32_t ring_mask = 0;
   void* ring = nullptr;
   const elem_ops* ops = nullptr;
@@ -57,8 +60,9 @@ struct alignas(64) chan_core {
 
 enum class chan_result : std::uint8_t { done, closed, would_block };
 
-WEFT_API chan_result send_slow(chan_core* c, void* from, bool may_block);
-WEFT_API chan_result receive_slow(chan_core* c, void* to, bool may_block);
+// would_block leaves in *seen, if given, the word by which there was nothing to do.
+WEFT_API chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* seen = nullptr);
+WEFT_API chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* seen = nullptr);
 // False: it was closed already.
 WEFT_API bool close_chan(chan_core* c);
 // A value, and for good: a nil channel never readies anybody.

@@ -6,11 +6,16 @@
 //                ^ head                ^ last: waiters append here, by the commit of their park
 //
 //   I1  All nodes of a list wait for the same thing: to send, or to receive.
-//   I2  Who marks a node's link owns its waiter. `taken`: a partner met it. `dead`: it was withdrawn (close).
+//   I2  Who marks a node's link owns its waiter. `taken`: a partner met it. `dead`: it was withdrawn (by close, or its select has won
+//       elsewhere).
 //   I3  A marked link never changes again. So nothing is ever appended to a node that left the list, or is about to.
 //   I4  A marked head is unlinked by whoever sees it (moves the word on); who succeeds retires the node (sched/quiesce.h).
 //   I5  A list is never empty: with the last node's link marked, the word moves on to open or closed, and the next waiter starts
 //       another list.
+//
+// Dead nodes. A select that has won withdraws its other nodes: marks them, and unlinks what is first. Inside the list they are unlinked
+// by whoever walks over them: an appender, who starts at the hint, so that a list whose end keeps dying stays short; and, when many
+// have died since the last time, a sweep of the whole list, which the number of live nodes it found pays for.
 //
 // Taking the first waiter is two compare-and-swaps (mark, then unlink, the second by anyone); appending is one.
 //
@@ -50,15 +55,99 @@ inline wait_node* node(std::uint64_t l) { return reinterpret_cast<wait_node*>(l 
 inline std::uint64_t to(wait_node* n) { return reinterpret_cast<std::uint64_t>(n); }
 }  // namespace link
 
+// The word of a select that waits, or is about to: ticket (44 bits), case (16), phase (4). A ticket is used for one attempt, so a node that
+// was left behind does not speak for a later one. The word lives in type-stable memory: a claim that comes late fails on the ticket.
+//
+//   registering --its own commit--> waiting --a partner: cas--> fired, and which case
+//       \--a partner: cas--> again
+//
+//   I6  Only `waiting` can be claimed. A select that still registers cannot be, since it might be about to claim another one itself:
+//       with both free to do so, one meeting would need two words to change at once. Who meets its node takes the node out and says
+//       `again`: the select looks at everything anew, and finds whom it missed.
+//   I7  A claim is for a node, by its case; anybody who sees it may finish it. Who marks that node `taken` is the partner.
+namespace sel {
+enum phase : std::uint64_t { idle = 0, registering = 1, waiting = 2, again = 3, fired = 4 };
+inline constexpr int case_shift = 4;
+inline constexpr int ticket_shift = 20;
+inline constexpr std::size_t max_cases = 1 << 16;
+constexpr std::uint64_t make(std::uint64_t ticket, phase p, std::size_t which = 0) {
+  return ticket << ticket_shift | std::uint64_t{which} << case_shift | p;
+}
+constexpr phase phase_of(std::uint64_t s) { return static_cast<phase>(s & 15); }
+constexpr std::size_t case_of(std::uint64_t s) { return s >> case_shift & 0xffff; }
+constexpr std::uint64_t ticket_of(std::uint64_t s) { return s >> ticket_shift; }
+}  // namespace sel
+
 struct wait_node : smr_node {
-  atomic<std::uint64_t> next{0};      // link: node and marks
-  waiter* who = nullptr;              // before publishing
-  word::kind kind = word::receivers;  // before publishing
+  atomic<std::uint64_t> next{0};            // link: node and marks
+  waiter* who = nullptr;                    // before publishing, as all below but position
+  void* slot = nullptr;                     // a select's: of this case. Otherwise the waiter has it
+  atomic<std::uint64_t>* select = nullptr;  // a select's word; null: no select
+  std::uint64_t ticket = 0;                 // make(ticket, fired, case): what the word holds when this case has won
   // Ring position of the channel's head when this node is first in the list. Exact for receivers (positions stand still while they
   // wait). For senders within 2^15 of it, the word has the low bits: each taker sets it for the next node, and one that comes late
   // is off by a few.
   atomic<std::uint32_t> position{0};
+  word::kind8 kind = 0;  // word::receivers or word::senders
+  atomic<std::uint8_t> holders{
+      2};  // a select's: the list, and the select until it has withdrawn. The last one retires it
+  // A select that would both send to and receive from this channel can stand in one list only. Here is its other case, for whoever comes
+  // to stand in the same list, and could have met it.
+  std::uint16_t other_case = 0;
+  void* other_slot = nullptr;  // null: no such case
 };
 static_assert(sizeof(wait_node) == smr_node_bytes);
+
+// Who calls: a goroutine or an ordinary thread. Stale after a park, and after anything that may yield: moving a value does (the
+// ring's slot may have to be waited for, a T may have ideas of its own), so self() is asked again behind it.
+struct caller {
+  M* m = self();
+  smr_record* smr = smr_of_thread();
+  thread_waiter thread;
+
+  waiter* who() { return m ? static_cast<waiter*>(m->curg) : &thread; }
+};
+
+struct section {
+  smr_record* r;
+  explicit section(smr_record* record) : r(record) { smr_enter(r); }
+  ~section() { smr_leave(r); }
+  section(const section&) = delete;
+  section& operator=(const section&) = delete;
+};
+
+// A waiter that was taken out of a list, with the place of its value; nobody when others were faster.
+struct partner {
+  waiter* who = nullptr;
+  void* slot = nullptr;
+};
+
+std::uint64_t stamp_of(caller& me);
+
+// A node for a plain waiter. Throws std::bad_alloc.
+wait_node* make_node(caller& me, waiter* who, word::kind k, std::uint32_t position);
+
+// Position of the ring's head, with senders waiting and `n` the first of them in `w`.
+std::uint32_t position_of(std::uint64_t w, const wait_node* n);
+
+// All below: in a section, with `w` read in it.
+
+// The list's head is marked: moves the word on. Anyone may, one succeeds.
+void unlink(chan_core* c, caller& me, std::uint64_t w, wait_node* n, std::uint64_t marked_link);
+
+// Takes the head's waiter out of the list. Nobody: look at the word again; there was progress.
+partner take_first(chan_core* c, caller& me, std::uint64_t w, std::uint64_t mark);
+
+// A step of a close that somebody began.
+void help_close(chan_core* c, caller& me, std::uint64_t w);
+
+// The last node of the list, dead ones on the way taken out; or null: look at the word again.
+wait_node* find_last(chan_core* c, caller& me, std::uint64_t w);
+
+// Before a waiter of kind `k` joins the list in `w`: somebody in it who waits for the very opposite as well, claimed; or nobody.
+partner take_both(chan_core* c, caller& me, std::uint64_t w);
+
+// A select lets go of a node: of one that has not won (it leaves the list, or will soon), and of the one that has. Its own section.
+void withdraw(chan_core* c, caller& me, wait_node* n);
 
 }  // namespace weft::rt

@@ -58,6 +58,8 @@ namespace word {
 
 enum kind : std::uint64_t { open = 0, closed = 1, receiver = 2, sender = 3, receivers = 4, senders = 5 };
 
+using kind8 = std::uint8_t;  // a kind, where room is short
+
 inline constexpr std::uint64_t kind_mask = 7;
 inline constexpr std::uint64_t closing = 8;
 inline constexpr std::uint64_t pointer_mask = 0x0000'ffff'ffff'ffc0;

@@ -49,7 +49,9 @@ std::uint64_t new_id(P* p) {
 
 G* g_at(const stack_slot& where, unsigned size_class) {
   auto at = (reinterpret_cast<std::uintptr_t>(where.top) - sizeof(G)) & ~std::uintptr_t{63};
-  G* g = new (reinterpret_cast<void*>(at)) G;
+  // A G of zeros is a G that is dead, and one that was used before may still be looked at by somebody with a stale pointer: so it is not
+  // constructed again.
+  G* g = std::launder(reinterpret_cast<G*>(at));
   g->stack_lo = where.lo;
   g->stack_size = static_cast<std::uint32_t>((at - reinterpret_cast<std::uintptr_t>(where.lo)));
   g->size_class = size_class;

@@ -32,7 +32,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../os/atomic.h"
+#include "park.h"
 
 namespace weft::rt {
 
@@ -43,11 +43,14 @@ struct alignas(64) smr_node {
 
 inline constexpr std::size_t smr_node_bytes = 64;  // all nodes are of one size: a wait_list node
 
-struct alignas(64) smr_record {
+struct alignas(64) smr_record {  // never freed, so what stale nodes point at may be here
   atomic<std::uint32_t> pin{0};  // 0: outside; else epoch * 2 + 1, modulo 2^32
   atomic<bool> used{false};
-  smr_record* next = nullptr;  // all records, for good
+  smr_record* next = nullptr;       // all records, for good
+  atomic<std::uint64_t> select{0};  // an ordinary thread's select, as G::select
+  thread_waiter select_waiter;
   // Owner.
+  std::uint64_t ticket = 0;  // of selects, chan/select.cc
   std::uint64_t stamp = 0;   // an ordinary thread's unique numbers, chan/word.h
   smr_node* free = nullptr;  // ready for use
   std::size_t nfree = 0;

@@ -29,13 +29,13 @@ inline constexpr std::uint32_t p_cache_max = 128;
 
 struct M::parts {
   M* self = nullptr;
-  os::thread thread;       // not started for the M of the thread that called run
-  note wake;               // start_m -> stop_m
-  M* next_idle = nullptr;  // lk
-  P* next_p = nullptr;     // start_m, before wake: the P to run with; null when the run is over
+  os::thread thread;         // not started for the M of the thread that called run
+  note wake;                 // start_m -> stop_m
+  M* next_idle = nullptr;    // lk
+  P* next_p = nullptr;       // start_m, before wake: the P to run with; null when the run is over
   unsigned waker_cpu = ~0U;  // with next_p: where the thread runs that woke this one
-  G* requeue = nullptr;    // a goroutine that yielded into the scheduler: to be queued now that it is saved
-  G* to_pool = nullptr;    // a finished goroutine whose slot this M's P does not cache: to be freed off its stack
+  G* requeue = nullptr;      // a goroutine that yielded into the scheduler: to be queued now that it is saved
+  G* to_pool = nullptr;      // a finished goroutine whose slot this M's P does not cache: to be freed off its stack
   std::unique_ptr<os::alt_stack> alt;
 };
 

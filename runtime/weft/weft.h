@@ -4,6 +4,7 @@
 //
 //   sched/go.h          run, go, yield, set_procs, options: starting goroutines, and the Ps they run on
 //   chan/chan.h         chan<T>, make_chan, send_chan, recv_chan: Go's channels
+//   chan/select.h       select: the first of several channel operations that can take place
 //   sync/wait_group.h   wait_group: waiting for a number of things to be done
 //
 // The other headers that these include are weft's own inside, in namespace weft::rt; they are installed because the fast paths of a
@@ -12,5 +13,6 @@
 #pragma once
 
 #include "../chan/chan.h"
+#include "../chan/select.h"
 #include "../sched/go.h"
 #include "../sync/wait_group.h"

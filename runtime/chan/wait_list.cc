@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT
+
+#include "wait_list.h"
+
+#include <new>
+
+namespace weft::rt {
+
+using word::kind;
+
+std::uint64_t stamp_of(caller& me) {
+  if (me.m) return next_stamp(me.m->p);
+  if (static_cast<std::uint32_t>(++me.smr->stamp) == 0) me.smr->stamp = new_stamp_range();
+  return me.smr->stamp;
+}
+
+wait_node* make_node(caller& me, waiter* who, kind k, std::uint32_t position) {
+  auto* n = new (smr_alloc(me.smr)) wait_node;
+  n->who = who;
+  n->kind = static_cast<word::kind8>(k);
+  n->position.store(position, relaxed);  // relaxed: published with the node
+  return n;
+}
+
+// Position of the ring's head, with senders waiting.
+std::uint32_t position_of(std::uint64_t w, const wait_node* n) {
+  std::uint32_t near = n->position.load(relaxed);  // relaxed: any recent value will do
+  auto off = static_cast<std::int16_t>(static_cast<std::uint16_t>(word::low_position_of(w) - near));
+  return (near + static_cast<std::uint32_t>(off)) & static_cast<std::uint32_t>(word::position_mask);
+}
+
+namespace {
+
+// `n` was unlinked by us.
+void retire(chan_core* c, caller& me, wait_node* n) {
+  if (c->tail.load(seq_cst) == n) {  // B2
+    wait_node* hint = n;
+    c->tail.compare_exchange_strong(hint, nullptr, seq_cst, relaxed);
+  }
+  // acq_rel: the last holder retires it after all that the other one did with it.
+  if (n->select && n->holders.fetch_sub(1, acq_rel) != 1) return;
+  smr_retire(me.smr, n);
+}
+
+enum class claim_result { ours, not_any_more };
+
+// May the waiter of `n` be taken? A plain one may; a select if it waits, or has been claimed for this very case (I7).
+claim_result claim_waiter(wait_node* n) {
+  if (!n->select) return claim_result::ours;
+  std::uint64_t ticket = sel::ticket_of(n->ticket);
+  std::uint64_t s = n->select->load(acquire);  // SELECT acquire <- its commit: saved, its slots in place
+  for (;;) {
+    if (sel::ticket_of(s) != ticket) return claim_result::not_any_more;
+    switch (sel::phase_of(s)) {
+      case sel::waiting:
+        // SELECT. A failure means that another case was faster.
+        if (n->select->compare_exchange_strong(s, n->ticket, acq_rel, acquire)) return claim_result::ours;
+        continue;
+      case sel::registering:
+        if (n->select->compare_exchange_strong(s, sel::make(ticket, sel::again), acq_rel, acquire))
+          return claim_result::not_any_more;
+        continue;
+      case sel::fired:
+        return s == n->ticket ? claim_result::ours : claim_result::not_any_more;
+      default:
+        return claim_result::not_any_more;
+    }
+  }
+}
+
+}  // namespace
+
+// The list's head is marked: moves the word on. Anyone may, one succeeds. In a section.
+void unlink(chan_core* c, caller& me, std::uint64_t w, wait_node* n, std::uint64_t marked_link) {
+  kind k = word::kind_of(w);
+  std::uint64_t closing = w & word::closing;
+  wait_node* next = link::node(marked_link);
+  std::uint32_t head = 0;
+  if (c->capacity != 0) {
+    head = k == word::senders ? position_of(w, n) : n->position.load(relaxed);
+    // A sender that was taken has put its value into the ring behind the one that went out.
+    if (k == word::senders && (marked_link & link::taken))
+      head = (head + 1) & static_cast<std::uint32_t>(word::position_mask);
+  }
+  std::uint64_t desired;
+  if (next) {
+    if (c->capacity != 0) next->position.store(head, relaxed);  // relaxed: see wait_node::position
+    desired = word::list(k, next, k == word::senders ? head : 0, closing);
+  } else {
+    kind rest = closing ? word::closed : word::open;
+    desired = c->capacity == 0 ? word::stamped(rest, stamp_of(me))
+                               : word::ring(rest, head, k == word::senders ? c->capacity : 0);
+  }
+  // WORD. A failure means that somebody else moved it on.
+  if (!c->word.compare_exchange_strong(w, desired, acq_rel, relaxed)) return;
+  retire(c, me, n);
+}
+
+partner take_first(chan_core* c, caller& me, std::uint64_t w, std::uint64_t mark) {
+  wait_node* n = word::node_of(w);
+  std::uint64_t next = n->next.load(acquire);  // LIST-APPEND acquire <- commit
+  if (link::marked(next)) {
+    unlink(c, me, w, n, next);
+    return {};
+  }
+  bool ours = claim_waiter(n) == claim_result::ours;
+  if (!ours) mark = link::dead;
+  // LIST-MARK, B1. A failure means that a waiter was appended or that another taker was faster; a claim stays, for whoever comes next.
+  if (!n->next.compare_exchange_strong(next, next | mark, seq_cst, acquire)) return {};
+  partner found;
+  if (ours) found = {n->who, n->select ? n->slot : n->who->slot};
+  unlink(c, me, w, n, next | mark);
+  return found;
+}
+
+void help_close(chan_core* c, caller& me, std::uint64_t w) {
+  if (waiter* who = take_first(c, me, w, link::dead).who) {
+    who->result = outcome::closed;
+    ready(me.m, who);
+  }
+}
+
+namespace {
+
+// Walks from `n`, which is in the list, to its end, and unlinks the dead nodes behind it. Null: the walk was overtaken.
+wait_node* walk(chan_core* c, caller& me, wait_node* n, std::size_t& live) {
+  for (live = 1;; ++live) {
+    std::uint64_t next = n->next.load(acquire);  // LIST-APPEND acquire <- commit
+    for (;;) {
+      if (link::marked(next)) return nullptr;
+      if (next == 0) return n;
+      wait_node* after = link::node(next);
+      std::uint64_t link_of_after = after->next.load(acquire);
+      if (!link::marked(link_of_after)) break;
+      std::uint64_t past = link_of_after & ~link::marks;
+      // Unlinks `after`. release: whoever walks here sees the rest as we do. A failure: n was marked, or somebody else was faster.
+      if (!n->next.compare_exchange_strong(next, past, acq_rel, acquire)) continue;
+      retire(c, me, after);
+      next = past;
+    }
+    n = link::node(next);
+  }
+}
+
+}  // namespace
+
+wait_node* find_last(chan_core* c, caller& me, std::uint64_t w) {
+  wait_node* head = word::node_of(w);
+  wait_node* hint = c->tail.load(acquire);
+  std::size_t steps = 0;
+  wait_node* last = nullptr;
+  if (hint && hint->kind == head->kind) {
+    last = walk(c, me, hint, steps);
+    // A hint into another list, or gone. Compared by who set it: nobody else's is cleared.
+    if (!last) c->tail.compare_exchange_strong(hint, nullptr, seq_cst, relaxed);
+  }
+  if (!last) {
+    std::uint64_t next = head->next.load(acquire);
+    if (link::marked(next)) {
+      unlink(c, me, w, head, next);
+      return nullptr;
+    }
+    last = walk(c, me, head, steps);
+  }
+  if (last && steps > 4) {
+    c->tail.exchange(last, seq_cst);               // A1
+    if (link::marked(last->next.load(seq_cst))) {  // A2
+      wait_node* mine = last;
+      c->tail.compare_exchange_strong(mine, nullptr, seq_cst, relaxed);
+    }
+  }
+  return last;
+}
+
+partner take_both(chan_core* c, caller& me, std::uint64_t w) {
+  // acquire: BOTH. Who joins the list behind such a select has read its node, or a later one, and so sees the count.
+  if (c->both.load(acquire) == 0) return {};
+  wait_node* n = word::node_of(w);
+  while (n) {
+    std::uint64_t next = n->next.load(acquire);
+    if (n->other_slot && n->who != me.who()) {
+      std::uint64_t ticket = sel::ticket_of(n->ticket);
+      std::uint64_t s = n->select->load(acquire);
+      while (sel::ticket_of(s) == ticket) {
+        if (sel::phase_of(s) == sel::registering) {
+          n->select->compare_exchange_strong(s, sel::make(ticket, sel::again), acq_rel, acquire);
+        } else if (sel::phase_of(s) != sel::waiting) {
+          break;
+        } else if (n->select->compare_exchange_strong(s, sel::make(ticket, sel::fired, n->other_case), acq_rel,
+                                                      acquire)) {
+          return {n->who, n->other_slot};  // SELECT: ours, and ours alone: this claim is for no node
+        }
+      }
+    }
+    n = link::node(next);
+  }
+  return {};
+}
+
+namespace {
+
+void leave_list(chan_core* c, caller& me, wait_node* n) {
+  std::uint64_t next = n->next.load(acquire);
+  // LIST-MARK, B1. Who takes it out at this moment marks it too.
+  while (!link::marked(next) && !n->next.compare_exchange_weak(next, next | link::dead, seq_cst, acquire)) {
+  }
+  std::uint64_t w = c->word.load(acquire);
+  if (word::kind_of(w) < word::receivers) return;
+  wait_node* head = word::node_of(w);
+  if (head == n) return unlink(c, me, w, n, n->next.load(acquire));
+  // Inside the list. Now and then somebody walks all of it; what was found alive then pays for the next walk.
+  if (c->dead.fetch_add(1, relaxed) + 1 < c->sweep_at.load(relaxed)) return;  // relaxed: a statistic
+  c->dead.store(0, relaxed);
+  std::uint64_t first = head->next.load(acquire);
+  if (link::marked(first)) return unlink(c, me, w, head, first);
+  std::size_t live = 0;
+  walk(c, me, head, live);
+  c->sweep_at.store(static_cast<std::uint32_t>(live) + 32, relaxed);
+}
+
+}  // namespace
+
+void withdraw(chan_core* c, caller& me, wait_node* n) {
+  section in(me.smr);
+  if (!link::marked(n->next.load(acquire))) leave_list(c, me, n);
+  if (n->holders.fetch_sub(1, acq_rel) == 1) smr_retire(me.smr, n);  // acq_rel: see retire
+}
+
+}  // namespace weft::rt
