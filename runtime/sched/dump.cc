@@ -2,9 +2,11 @@
 //
 // What a person reads when a run has gone wrong: the names of states, a goroutine in one line, all goroutines in a list.
 
+#include <execinfo.h>
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 
 #include "../os/process.h"
 #include "world.h"
@@ -51,15 +53,22 @@ std::string describe(const G* g) {
   return text;
 }
 
+std::string place(const void* pc) {
+  void* frames[1] = {const_cast<void*>(pc)};
+  char** names = ::backtrace_symbols(frames, 1);
+  std::string text = names ? names[0] : "?";
+  std::free(names);
+  return text;
+}
+
 void die_of_deadlock(sched* s) {
   std::string text = "fatal error: all goroutines are asleep - deadlock!\n";
   s->stacks.for_each_used(
       [](char* top, void* out) {
         const G* g = reinterpret_cast<const G*>(top) - 1;
         if (g->id.load(relaxed) == 0) return;
-        char line[160];
-        std::snprintf(line, sizeof line, " [%s], started at %p\n", to_string(g->why.load(relaxed)), g->started_at);
-        *static_cast<std::string*>(out) += "\ngoroutine " + describe(g) + line;
+        *static_cast<std::string*>(out) += "\ngoroutine " + describe(g) + " [" + to_string(g->why.load(relaxed)) +
+                                           "]\n    started at " + place(g->started_at) + "\n";
       },
       &text);
   os::write_stderr(text);

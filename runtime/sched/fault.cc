@@ -74,6 +74,8 @@ void print_backtrace() {
     text += ": a foreign exception, or a forced unwind (pthread_exit in a goroutine)";
   }
   text += "\n";
+  if (g) text += "started at " + place(g->started_at) + "\n";
+  text += "backtrace:\n";
   os::write_stderr(text);
   print_backtrace();
   std::abort();

@@ -19,6 +19,11 @@
 #if WEFT_ASAN
 #include <sanitizer/asan_interface.h>
 #endif
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#else
+#define RUNNING_ON_VALGRIND 0
+#endif
 
 namespace weft::os {
 namespace {
@@ -95,6 +100,9 @@ bool faults(void* page) noexcept {
 }
 
 guard_kind probe() noexcept {
+  // Valgrind reads the memory that a system call is handed, looks it up in its own list of mappings first, and dies of a marker that is
+  // not in there.
+  if (RUNNING_ON_VALGRIND != 0) return guard_kind::mprotect;
   const std::size_t page = page_size();
   void* const p = ::mmap(nullptr, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED) return guard_kind::mprotect;
