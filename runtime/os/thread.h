@@ -70,6 +70,9 @@ void set_timer_slack_ns(unsigned long ns) noexcept;
 // The CPU this thread runs on; stale as soon as it is known. 0 where the kernel does not say.
 unsigned current_cpu() noexcept;
 
+// The stack that the calling thread was given, lowest byte and size; for tools that must be told of stacks. Slow, asks the C library.
+void stack_bounds_of_thread(const void*& lo, std::size_t& size) noexcept;
+
 // Moves the calling thread to another CPU of its affinity mask, if it has one: the mask without `cpu` is set and then put back, two
 // system calls and a migration, some microseconds. (A change of the mask by somebody else in between is lost.)
 void leave_cpu(unsigned cpu) noexcept;

@@ -22,6 +22,7 @@
 
 #pragma once
 
+#include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -151,6 +152,31 @@ auto run(F&& f) -> std::invoke_result_t<F&> { return run(options{}, std::forward
 // Lets the other goroutines of this P run first: the caller goes to the tail of its ring. Returns at once when there are none.
 // On an ordinary thread: sched_yield.
 WEFT_API void yield();
+
+// Parks for at least that long; zero or less is a yield. Late by what it takes to wake a thread, or until the P is free.
+// On an ordinary thread it blocks the thread.
+WEFT_API void sleep_until_ns(std::int64_t when_ns);  // of CLOCK_MONOTONIC, which is std::chrono::steady_clock's
+
+template <class Clock, class Duration>
+void sleep_until(const std::chrono::time_point<Clock, Duration>& t) {
+  if constexpr (std::is_same_v<Clock, std::chrono::steady_clock>) {
+    sleep_until_ns(std::chrono::ceil<std::chrono::nanoseconds>(t.time_since_epoch()).count());
+  } else {
+    // A clock that may be set: looked at again after each sleep.
+    for (auto now = Clock::now(); now < t; now = Clock::now())
+      sleep_until(std::chrono::steady_clock::now() + (t - now));
+  }
+}
+
+template <class Rep, class Period>
+void sleep_for(const std::chrono::duration<Rep, Period>& d) {
+  // What overflows sleeps for ever, some 292 years.
+  auto now = std::chrono::steady_clock::now();
+  using clock = std::chrono::steady_clock;
+  if (std::chrono::duration<double>(d) > std::chrono::duration<double>(clock::time_point::max() - now))
+    return sleep_until(clock::time_point::max());
+  sleep_until(now + std::chrono::ceil<clock::duration>(d));
+}
 
 // Ps of this run; 0 outside of one.
 WEFT_API int procs();

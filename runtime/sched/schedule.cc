@@ -112,6 +112,9 @@ G* look_round(M* m) {
   P* p = m->p;
   refill(p);
   if (p->attention.load(relaxed)) return nullptr;  // relaxed: a request; what it is about is read under lk
+  if (timer_heap& timers = p->more->timers;
+      timers.first.load(relaxed) != timer_heap::never)  // relaxed: the owner's hint
+    run_timers(timers, os::now_ns());
   if (G* g = inbox_then_global(m, false)) return g;
   if (G* g = ring(m)) {
     if (G* next = take_runnext(p)) queue_local(m, next);

@@ -92,6 +92,24 @@ G* watch_inbox(M* m) {
   return nullptr;
 }
 
+bool runq_or_next(const P* p) { return has_runnext(p) || runq::size(p) != 0; }
+
+// Runs what is overdue on other Ps, whose goroutines compute, or which idle.
+bool steal_timers(M* m) {
+  sched* s = m->s;
+  std::int64_t first = earliest_timer(s);
+  if (first == timer_heap::never) return false;
+  std::int64_t now = os::now_ns();
+  if (first > now) return false;
+  bool any = false;
+  int n = s->nprocs.load(relaxed);
+  for (int i = 0; i < n; ++i) {
+    timer_heap& heap = s->allp[i]->more->timers;
+    if (heap.first.load(relaxed) <= now) any = run_timers(heap, now) || any;
+  }
+  return any;
+}
+
 G* spin(M* m, std::uint32_t rounds) {
   sched* s = m->s;
   P* p = m->p;
@@ -106,6 +124,7 @@ G* spin(M* m, std::uint32_t rounds) {
       if (G* g = runq::steal_into(p, victim)) return g;
     }
     if (G* g = get_global(m, true)) return g;
+    if (steal_timers(m)) return nullptr;  // what they readied is in our own queue
     if (r >= rounds) return nullptr;
     for (int i = 0; i < relax_per_round; ++i) cpu_relax();
   }
@@ -147,12 +166,22 @@ void run_p(sched* s, P* p, M* idle_m, bool spinning) {
   }
 }
 
-M* take_idle_m(sched* s) {  // lk
-  M* m = s->idle_ms;
-  if (m) {
-    s->idle_ms = m->more->next_idle;
-    --s->nidle_ms;
-  }
+// lk. It keeps the time no longer; the next one to sleep will.
+void resign(sched* s, M* m) {
+  if (s->keeper != m) return;
+  s->keeper = nullptr;
+  s->keeper_deadline.store(timer_heap::never, relaxed);
+}
+
+// lk. Not the keeper, if there is another.
+M* take_idle_m(sched* s) {
+  M** at = &s->idle_ms;
+  if (*at && *at == s->keeper && (*at)->more->next_idle) at = &(*at)->more->next_idle;
+  M* m = *at;
+  if (!m) return nullptr;
+  *at = m->more->next_idle;
+  --s->nidle_ms;
+  resign(s, m);
   return m;
 }
 
@@ -219,48 +248,117 @@ void start_p(sched* s, P* p) {
   run_p(s, p, m, false);
 }
 
-void stop_m(M* m) {
+namespace {
+
+// Every goroutine sleeps, and no timer is pending. A deadlock, unless a thread that is not ours may still wake one: looks now and then.
+void sleep_in_doubt(M* m) {
   sched* s = m->s;
-  bool sure = true;
+  std::int64_t pause = 1'000'000;
+  do {
+    {
+      // Both under lk: with all asleep no thread of ours is being born, so all that are counted are in all_ms.
+      lock_scope hold(s->lk);
+      if (quiescence(s) == quiet::asleep && nobody_else(s)) die_of_deadlock(s);
+    }
+    pause = std::min<std::int64_t>(pause * 2, 500'000'000);
+  } while (!m->more->wake.sleep_until(os::now_ns() + pause));
+}
+
+// lk. Takes m off the idle list; false: somebody did, and its wake is on the way.
+bool leave_idle_list(sched* s, M* m) {
+  for (M** at = &s->idle_ms; *at; at = &(*at)->more->next_idle) {
+    if (*at != m) continue;
+    *at = m->more->next_idle;
+    --s->nidle_ms;
+    return true;
+  }
+  return false;
+}
+
+// The keeper's sleep: until it is woken, or the earliest timer is due; then it goes for a P to run timers with.
+void sleep_as_keeper(M* m, std::int64_t deadline) {
+  sched* s = m->s;
+  os::fence_full();                                                                  // R2
+  if (earliest_timer(s) >= deadline && m->more->wake.sleep_until(deadline)) return;  // R3
   {
-    std::lock_guard hold(s->lk);
-    if (s->over.load(relaxed)) return;
-    m->more->next_idle = s->idle_ms;
-    s->idle_ms = m;
-    ++s->nidle_ms;
-    switch (quiescence(s)) {
-      case quiet::no:
-        break;
-      case quiet::ended:
-        end_run(s);
-        break;
-      case quiet::asleep:
-        sure = false;
-        break;
+    lock_scope hold(s->lk);
+    if (leave_idle_list(s, m)) {
+      resign(s, m);
+      m->more->next_p = take_idle_p(s);  // none: every P runs, and looks after its own timers
+      return;
     }
   }
-  note& wake = m->more->wake;
-  if (sure) {
-    wake.sleep();
-  } else {
-    // Every goroutine sleeps. A deadlock, unless a thread that is not ours may still wake one: look now and then.
-    std::int64_t pause = 1'000'000;
-    do {
-      {
-        // Both under lk: with all asleep no thread of ours is being born, so all that are counted are in all_ms.
-        std::lock_guard hold(s->lk);
-        if (quiescence(s) == quiet::asleep && nobody_else(s)) die_of_deadlock(s);
-      }
-      pause = std::min<std::int64_t>(pause * 2, 500'000'000);
-    } while (!wake.sleep_until(os::now_ns() + pause));
+  m->more->wake.sleep();
+}
+
+}  // namespace
+
+void nudge_keeper(sched* s) {
+  M* m;
+  {
+    lock_scope hold(s->lk);
+    m = s->keeper;
+    if (m)
+      leave_idle_list(s, m);
+    else
+      m = take_idle_m(s);
+    if (!m) return;  // whoever sleeps next looks at the timers first
+    resign(s, m);
   }
-  wake.clear();
-  m->p = m->more->next_p;
-  m->more->next_p = nullptr;
-  // The kernel likes to put who is woken on the CPU of who wakes. There they take turns, however short the work, and no load
-  // balancer sees it, as one of them always sleeps: 4,000 ns a hand-over instead of 150. With CPUs to spare, move.
-  if (m->p && os::current_cpu() == m->more->waker_cpu && s->nprocs.load(relaxed) - s->nidle.load(relaxed) <= s->ncpu)
+  m->more->wake.wake();  // without a P: it looks again, and sleeps again
+}
+
+void stop_m(M* m) {
+  sched* s = m->s;
+  note& wake = m->more->wake;
+  while (!m->p) {
+    enum { soundly, in_doubt, as_keeper } how = soundly;
+    std::int64_t deadline = timer_heap::never;
+    {
+      lock_scope hold(s->lk);
+      if (s->over.load(relaxed)) return;
+      m->more->next_idle = s->idle_ms;
+      s->idle_ms = m;
+      ++s->nidle_ms;
+      switch (quiescence(s)) {
+        case quiet::no:
+          break;
+        case quiet::ended:
+          end_run(s);
+          break;
+        case quiet::asleep:
+          how = in_doubt;
+          break;
+      }
+      if (how == soundly && !s->keeper && s->nidle.load(relaxed) != 0) {  // with no P idle, each runs its own timers
+        deadline = earliest_timer(s);
+        if (deadline != timer_heap::never) {
+          how = as_keeper;
+          s->keeper = m;  // R1
+          s->keeper_deadline.store(deadline, relaxed);
+        }
+      }
+    }
+    switch (how) {
+      case soundly:
+        wake.sleep();
+        break;
+      case in_doubt:
+        sleep_in_doubt(m);
+        break;
+      case as_keeper:
+        sleep_as_keeper(m, deadline);
+        break;
+    }
+    wake.clear();
+    m->p = m->more->next_p;
+    m->more->next_p = nullptr;
+  }
+  // The kernel likes to put who is woken on the CPU of who wakes. There they take turns, however short the work, and no load balancer
+  // sees it, as one of them always sleeps: 4,000 ns a hand-over instead of 150. With CPUs to spare, move.
+  if (os::current_cpu() == m->more->waker_cpu && s->nprocs.load(relaxed) - s->nidle.load(relaxed) <= s->ncpu)
     os::leave_cpu(m->more->waker_cpu);
+  m->more->waker_cpu = ~0U;
 }
 
 G* find_runnable(M* m) {
@@ -274,8 +372,11 @@ G* find_runnable(M* m) {
       stop_for_world(m);
       continue;
     }
+    if (timer_heap& timers = m->p->more->timers; timers.first.load(relaxed) != timer_heap::never)
+      run_timers(timers, os::now_ns());
     G* g = pick_next(m);
-    if (!g && m->p->more->inbox_rounds != 0 && s->nprocs.load(relaxed) - s->nidle.load(relaxed) <= s->ncpu) g = watch_inbox(m);
+    if (!g && m->p->more->inbox_rounds != 0 && s->nprocs.load(relaxed) - s->nidle.load(relaxed) <= s->ncpu)
+      g = watch_inbox(m);
     if (!g) {
       if (!m->spinning && may_spin(s)) {
         m->spinning = true;
@@ -287,6 +388,7 @@ G* find_runnable(M* m) {
         s->spin_rounds.store(g ? std::min(rounds * 2, spin_rounds_max) : std::max(rounds - rounds / 4, spin_rounds_min),
                              relaxed);
     }
+    if (!g && runq_or_next(m->p)) continue;
     if (g) {
       if (m->spinning) {
         stop_spinning(m);

@@ -28,7 +28,7 @@ namespace weft::rt {
 namespace {
 
 constexpr std::int64_t tick_ns = 40'000;
-constexpr int quiet_looks = 50;
+constexpr int quiet_looks = 8;
 constexpr std::int64_t trim_every_ns = 100'000'000;
 
 // A goroutine has waited long enough in p's runnext. From the steal to its queueing it is nowhere to be seen: `sysmon_holds` keeps

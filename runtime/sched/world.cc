@@ -166,13 +166,16 @@ quiet quiescence(sched* s) {
   if (s->sysmon_holds || s->globq.n != 0 || s->nblocked != 0) return quiet::no;
   std::uint64_t born = 0;
   std::uint64_t ended = 0;
+  bool timers = false;
   for (P* p : s->allp) {
     if (!p) break;
+    if (p->more->timers.first.load(relaxed) != timer_heap::never) timers = true;
     if (runq::size(p) != 0 || has_runnext(p) || p->inbox.load(relaxed)) return quiet::no;
     born += p->born.load(relaxed);
     ended += p->ended.load(relaxed);
   }
-  return born == ended ? quiet::ended : quiet::asleep;
+  if (born == ended) return quiet::ended;  // pending timers do not hold it up
+  return timers ? quiet::no : quiet::asleep;
 }
 
 void end_run(sched* s) {
@@ -214,6 +217,8 @@ void run_world(const options& o, void (*entry)(G*), void* closure, const void* s
       }
       // Who readied a goroutine from outside may still be leaving.
       while (s->external.load(acquire) != 0) os::yield_thread();
+      for (P* p : s->allp)
+        if (p) drop_timers(p->more->timers);
       for (P* p : s->allp)
         if (p) delete_p(p);
       remove_pool(&s->stacks);
@@ -302,6 +307,7 @@ int set_procs(int n) {
       refill(m->p);
     }
     drain(s, p);
+    move_timers(m->p->more->timers, p->more->timers);
     free_cached(s, p, 0);
   }
   s->nprocs.store(n, relaxed);  // relaxed: the world stands; it is started under lk

@@ -19,6 +19,7 @@
 #include "go.h"
 #include "park.h"
 #include "stack.h"
+#include "timer.h"
 
 namespace weft::rt {
 
@@ -32,7 +33,7 @@ struct M::parts {
   note wake;               // start_m -> stop_m
   M* next_idle = nullptr;  // lk
   P* next_p = nullptr;     // start_m, before wake: the P to run with; null when the run is over
-  unsigned waker_cpu = 0;   // with next_p: where the thread runs that woke this one
+  unsigned waker_cpu = ~0U;  // with next_p: where the thread runs that woke this one
   G* requeue = nullptr;    // a goroutine that yielded into the scheduler: to be queued now that it is saved
   G* to_pool = nullptr;    // a finished goroutine whose slot this M's P does not cache: to be freed off its stack
   std::unique_ptr<os::alt_stack> alt;
@@ -41,6 +42,7 @@ struct M::parts {
 struct P::parts {
   G* free = nullptr;  // owner: finished goroutines of the default size, ready for reuse, linked by waiter::next
   std::uint32_t nfree = 0;
+  timer_heap timers;
   std::uint32_t inbox_rounds = 0;  // owner: how long to watch the inbox before anything else; adapts
   // sysmon only: what it saw at its last look.
   std::uint32_t seen_rounds = 0;
@@ -64,6 +66,7 @@ struct sched {
   atomic<std::uint32_t> globq_size{0};  // written under lk; read as a hint, or after a full fence
   atomic<bool> over{false};             // every goroutine has ended: Ms go home
   atomic<std::uint32_t> external{0};  // ordinary threads and other runtimes that are inside ready(): run waits for them
+  atomic<std::int64_t> keeper_deadline{timer_heap::never};  // until when; written under lk. `never`: nobody does
   atomic<std::uint32_t> spin_rounds{8};  // how long the next spinner looks; adapts to whether looking paid
 
   runtime_lock lk;
@@ -74,6 +77,7 @@ struct sched {
   int nidle_ms = 0;
   std::vector<std::unique_ptr<M>> all_ms;
   g_list globq;
+  M* keeper = nullptr;        // the idle M that sleeps only until the earliest timer
   bool sysmon_holds = false;  // sysmon has a goroutine in its hand, or is about to
   int nblocked = 0;           // goroutines inside weft::blocking
   int stop_wait = 0;          // Ps that have yet to stop for the world
@@ -109,6 +113,7 @@ void stop_m(M* m);               // without a P: sleeps until it has one, or the
 P* take_idle_p(sched* s);        // lk
 bool take_idle(sched* s, P* p);  // lk
 void put_idle(sched* s, P* p);   // lk
+void nudge_keeper(sched* s);     // the earliest timer is earlier than it was: an idle M looks again when to rise
 G* find_runnable(M* m);          // blocks; null when the run is over
 
 // world.cc

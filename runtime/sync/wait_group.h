@@ -53,8 +53,8 @@ class WEFT_API wait_group {
     add(1);
     try {
       weft::go(
-          [this](auto&& fn, auto&&... as) {  // go hands them over as rvalues
-            std::invoke(std::move(fn), std::move(as)...);
+          [this](auto&& fn, auto&&... as) {
+            std::invoke(std::move(fn), std::move(as)...);  // NOLINT(bugprone-move-forwarding-reference): ours
             done();
           },
           std::forward<F>(f), std::forward<Args>(args)...);

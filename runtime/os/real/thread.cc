@@ -174,6 +174,17 @@ unsigned current_cpu() noexcept {
   return cpu < 0 ? 0 : static_cast<unsigned>(cpu);
 }
 
+void stack_bounds_of_thread(const void*& lo, std::size_t& size) noexcept {
+  pthread_attr_t attributes;
+  void* low = nullptr;
+  size = 0;
+  if (::pthread_getattr_np(::pthread_self(), &attributes) == 0) {
+    (void)::pthread_attr_getstack(&attributes, &low, &size);
+    (void)::pthread_attr_destroy(&attributes);
+  }
+  lo = low;
+}
+
 void leave_cpu(unsigned cpu) noexcept {
   const keep_errno keep;
   cpu_set_t all;  // 1,024 CPUs; on a larger machine the call fails and the thread stays where it is
