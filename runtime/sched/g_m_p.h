@@ -74,7 +74,7 @@ struct alignas(64) waiter {
     void* slot = nullptr;  // owner before publishing; read by the partner: where the value goes or comes from
     waiter* next;          // link of the list that holds the waiter, when that is not a channel's
   };
-  void* affinity = nullptr;        // birth: its sched, or the P it is bound to (a laboratory knob), or null: a thread
+  atomic<void*> affinity{nullptr};        // birth: its sched, or the P it is bound to (a laboratory knob), or null: a thread
   void* caught = nullptr;          // with ctx: eh_state::caught
   unsigned uncaught = 0;           // with ctx: eh_state::uncaught
   std::int32_t saved_errno = 0;    // with ctx

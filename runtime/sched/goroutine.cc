@@ -169,7 +169,9 @@ G* new_goroutine(M* m, const go_options& o, const void* started_at) {
   __asan_unpoison_memory_region(g->stack_lo, g->stack_size);  // the last goroutine's frames left their red zones
 #endif
   g->s = s;
-  g->affinity = o.home < 0 ? static_cast<void*>(s) : s->allp[o.home % s->nprocs.load(relaxed)];
+  void* place = s;
+  if (o.home >= 0) place = s->allp[o.home % s->nprocs.load(relaxed)];
+  g->affinity.store(place, relaxed);
   g->started_at = started_at;
   g->saved_errno = 0;
   g->caught = nullptr;

@@ -25,7 +25,7 @@ void yield_to_scheduler(M* m) {
 
 // Goroutines bound to a P: pushed to it, whoever it is.
 void ready_bound(sched* s, G* g) {
-  int home = static_cast<P*>(g->affinity)->id % s->nprocs.load(relaxed);
+  int home = static_cast<P*>(g->affinity.load(relaxed))->id % s->nprocs.load(relaxed);
   P* p = s->allp[home];
   waiter* head = p->inbox.load(relaxed);
   do {
@@ -41,7 +41,7 @@ void ready_bound(sched* s, G* g) {
 void ready_remote(G* g) {
   sched* s = g->s;
   s->external.fetch_add(1, relaxed);  // relaxed: ordered before the goroutine's queueing by lk, hence before its end
-  if (g->affinity != s) {
+  if (g->affinity.load(relaxed) != s) {
     ready_bound(s, g);
   } else {
     g_list one;
@@ -59,7 +59,7 @@ namespace {
 
 // A goroutine that was picked, and cannot run after all.
 void put_back(M* m, G* to) {
-  if (m->p->runnext.load(relaxed) == nullptr && to->affinity == m->s)
+  if (m->p->runnext.load(relaxed) == nullptr && to->affinity.load(relaxed) == m->s)
     put_runnext(m->p, to);
   else
     queue_local(m, to);
@@ -91,7 +91,7 @@ void park_lost(G* g) {
 }
 
 void ready_slow(waiter* w) {
-  if (!w->affinity) {
+  if (!w->affinity.load(relaxed)) {
     auto& word = static_cast<thread_waiter*>(w)->woken;
     word.store(1, release);   // THREAD release -> acquire in block_thread. From here on the waiter may be gone.
     os::futex_wake(word, 1);  // by address only
@@ -103,7 +103,7 @@ void ready_slow(waiter* w) {
   sched* s = g->s;
   if (!m || m->s != s || !m->p) return ready_remote(g);
   P* p = m->p;
-  if (g->affinity != s && g->affinity != p) return ready_bound(s, g);
+  if (g->affinity.load(relaxed) != s && g->affinity.load(relaxed) != p) return ready_bound(s, g);
   // The last one readied runs next; the one before it takes the ring's tail, where others may steal it.
   G* old = take_runnext(p);
   put_runnext(p, g);
@@ -135,7 +135,7 @@ void yield() {
   P* p = m->p;
   if (p->attention.load(relaxed)) return yield_to_scheduler(m);
   G* g = m->curg;
-  if (runq::size(p) == runq::capacity || (g->affinity != m->s && g->affinity != p)) return yield_to_scheduler(m);
+  if (runq::size(p) == runq::capacity || (g->affinity.load(relaxed) != m->s && g->affinity.load(relaxed) != p)) return yield_to_scheduler(m);
   G* to = pick_next(m);
   if (!to) return;
   if (runq::size(p) == runq::capacity) {  // the pick filled it up from the global queue

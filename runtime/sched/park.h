@@ -72,7 +72,7 @@ WEFT_API void cooperate_slow(M* m);
 [[gnu::always_inline]] inline void ready(M* m, waiter* w) {
   if (m) [[likely]] {
     P* p = m->p;
-    if (w->affinity == p->s || w->affinity == p) [[likely]] {
+    if (w->affinity.load(relaxed) == p->s || w->affinity.load(relaxed) == p) [[likely]] {
       if (p->runnext.load(relaxed) == nullptr) [[likely]] {
         w->why.store(wait_reason::none, relaxed);
         put_runnext(p, static_cast<G*>(w));

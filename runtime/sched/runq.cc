@@ -49,9 +49,18 @@ G* steal_into(P* dst, P* src) {
     // dst's owner is here, so its ring is empty or nearly so; never overfill it.
     std::uint32_t room = capacity - (to - dst->runq_head.load(acquire));  // RUNQ-CONSUME acquire <- takers from dst
     if (n > room + 1) n = room + 1;
-    for (std::uint32_t i = 0; i < n - 1; ++i)
-      dst->runq[(to + i) % capacity].store(src->runq[(h + i) % capacity].load(relaxed), relaxed);
-    G* last = src->runq[(h + n - 1) % capacity].load(relaxed);
+    // Up to the first one that is bound to a P. (The slots may be stale, the Gs recycled: then the exchange below fails.)
+    G* last = nullptr;
+    for (std::uint32_t i = 0; i < n; ++i) {
+      G* g = src->runq[(h + i) % capacity].load(relaxed);
+      if (g->affinity.load(relaxed) != src->s) {
+        n = i;
+        break;
+      }
+      if (i > 0) dst->runq[(to + i - 1) % capacity].store(last, relaxed);
+      last = g;
+    }
+    if (n == 0) return nullptr;
     // RUNQ-CONSUME release -> acquire in put: our reads come before the slots' reuse. A failure means that others took some.
     if (!src->runq_head.compare_exchange_strong(h, h + n, acq_rel, relaxed)) continue;
     if (n > 1) dst->runq_tail.store(to + n - 1, release);  // RUNQ-PUBLISH release

@@ -115,7 +115,7 @@ inline std::uint32_t size(const P* p) {
 }
 
 // The owner of `dst` takes half of `src`'s ring, rounded up; all but one go into dst's own ring, the last is returned. Null
-// when there was nothing, or when somebody else kept taking.
+// when there was nothing, or when the first one is bound to its P (a laboratory's; those behind it wait until it has run).
 G* steal_into(P* dst, P* src);
 
 }  // namespace runq

@@ -3,8 +3,8 @@
 // The loop of an M, and where the next goroutine comes from. Read top to bottom, find_runnable (spin.cc) and pick_next are the
 // list of sources:
 //   1. runnext         readied last by this P: its data is in this core's cache
-//   2. the ring        this P's other goroutines, oldest first
-//   3. the inbox       goroutines bound to this P, readied by others
+//   2. the inbox       goroutines bound to this P, readied by others
+//   3. the ring        this P's other goroutines, oldest first
 //   4. the global queue
 //   5. other Ps' rings (steal.cc)
 // Every limits::globq_poll picks the order is turned round: inbox, global queue, ring, and only then runnext, which keeps a
@@ -84,9 +84,9 @@ G* get_inbox(M* m) {
 }
 
 bool eligible(M* m, G* g) {
-  if (g->affinity == m->s || g->affinity == m->p) return true;
+  if (g->affinity.load(relaxed) == m->s || g->affinity.load(relaxed) == m->p) return true;
   int home =
-      static_cast<P*>(g->affinity)->id % m->s->nprocs.load(relaxed);  // a P that a shrink retired: another serves
+      static_cast<P*>(g->affinity.load(relaxed))->id % m->s->nprocs.load(relaxed);  // a P that a shrink retired: another serves
   if (m->s->allp[home] == m->p) return true;
   ready_slow(g);
   return false;
@@ -134,6 +134,8 @@ G* pick_next(M* m) {
     if (p->attention.load(relaxed)) return nullptr;
   }
   if (G* g = take_runnext(p)) return g;
+  // The inbox before the ring: what thieves took by mistake and sent back has waited there already.
+  if (G* g = get_inbox(m)) return g;
   if (G* g = ring(m)) return g;
   return inbox_then_global(m, true);
 }

@@ -267,7 +267,9 @@ TEST(arch_switch, the_cas_forms_commit_and_say_so) {
   EXPECT_EQ(p.visits, 5);
   word = ~std::uint64_t{0};
   p.visits = 4;
-  EXPECT_TRUE(arch::switch_cas_inline(&p.main, &p.other, &word, ~std::uint64_t{0}, 0));
+  context* mine = &p.main;
+  EXPECT_TRUE(arch::switch_cas_inline(mine, &p.other, &word, ~std::uint64_t{0}, 0));
+  EXPECT_EQ(mine, &p.main);  // who is resumed is told who it is
   EXPECT_EQ(word, 0u);
   EXPECT_EQ(p.visits, 5);
   std::uint32_t small = 3;
@@ -410,7 +412,11 @@ UNSEEN void wanderer_hop(wanderer* w, std::uint64_t which) {
   context* host = w->host.load(std::memory_order_relaxed);
   switch (which % 3) {
     case 0: (void)weft_switch_cas(&w->self, host, &w->word, 0, 1, &w->done); break;
-    case 1: (void)arch::switch_cas_inline(&w->self, host, &w->word, 0, 1); break;
+    case 1: {
+      context* mine = &w->self;
+      (void)arch::switch_cas_inline(mine, host, &w->word, 0, 1);
+      break;
+    }
     default: arch::switch_store_inline(&w->self, host, &w->small_word, 1); break;
   }
 }
