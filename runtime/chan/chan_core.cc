@@ -4,6 +4,7 @@
 
 #include <new>
 
+#include "../os/thread.h"
 #include "../sched/go.h"
 #include "wait_list.h"
 
@@ -338,8 +339,12 @@ void wait_turn(atomic<std::uint32_t>& turn, std::uint32_t wanted) {
   for (int i = 0; turn.load(relaxed) != wanted; ++i) {  // relaxed: the caller loads it again, with acquire
     if (i < 100)
       cpu_relax();
-    else
+    else {
       weft::yield();
+      // Whoever owes the turn may be a thread that the kernel has taken off this very core: a goroutine alone on its P would spin
+      // out its thread's time slice, milliseconds, at every turn.
+      if (turn.load(relaxed) != wanted) os::yield_thread();
+    }
   }
 }
 

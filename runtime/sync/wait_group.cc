@@ -8,24 +8,38 @@ namespace weft {
 
 using namespace rt;
 
+namespace {
+
+constexpr std::uint64_t waiter_mask = 0x0000'ffff'ffff'ffc0;
+constexpr std::int64_t max_count = (std::int64_t{1} << 22) - 1;
+
+waiter* waiter_of(std::uint64_t w) { return reinterpret_cast<waiter*>(w & waiter_mask); }
+std::int64_t count_of(std::uint64_t w) { return static_cast<std::int64_t>(w >> 48 << 6 | (w & 63)); }
+std::uint64_t word_of(waiter* top, std::int64_t count) {
+  auto n = static_cast<std::uint64_t>(count);
+  return reinterpret_cast<std::uint64_t>(top) | n >> 6 << 48 | (n & 63);
+}
+
+}  // namespace
+
 void wait_group::add(std::int64_t n) {
-  if (n == 0) return;
-  std::int64_t before = count_.load(relaxed);
-  std::int64_t after;
+  std::uint64_t before = word_.load(relaxed);
+  std::uint64_t after;
   do {
-    after = before + n;
-    if (after < 0) throw std::logic_error("weft::wait_group: negative counter");
-    // Opened before the count shows it: whoever sees the count above zero finds a stack to wait on. Another add from zero that does
-    // the same at the same time changes nothing; a wait at the same time is a misuse, as in Go.
-    if (before == 0) waiters_.store(0, relaxed);
-    // WG-DONE release: what the caller did; acquire: what the others did, for whom the last one wakes.
-  } while (!count_.compare_exchange_weak(before, after, acq_rel, relaxed));
-  if (after != 0) return cooperate(self());
-  std::uint64_t w = waiters_.exchange(none, acq_rel);  // WG-WAIT acquire; WG-DONE release. The last touch
-  for (auto* who = reinterpret_cast<waiter*>(w); who;) {
-    waiter* next = who->next;
-    ready(self(), who);
-    who = next;
+    std::int64_t count = count_of(before);
+    if (n < -count) throw std::logic_error("weft::wait_group: negative counter");
+    if (n > max_count - count) throw std::logic_error("weft::wait_group: counter above 4194303");
+    count += n;
+    after = count == 0 ? 0 : word_of(waiter_of(before), count);
+    // WG-DONE release: what the caller did; acquire: what the others did, for whom the last one wakes. WG-WAIT acquire.
+  } while (!word_.compare_exchange_weak(before, after, acq_rel, relaxed));
+  // The object may be gone.
+  if (after == 0) {
+    for (waiter* who = waiter_of(before); who;) {
+      waiter* next = who->next;
+      ready(self(), who);
+      who = next;
+    }
   }
   cooperate(self());
 }
@@ -35,12 +49,14 @@ void wait_group::wait() {
   thread_waiter thread;
   waiter* me = m ? static_cast<waiter*>(m->curg) : &thread;
   for (;;) {
-    std::uint64_t w = waiters_.load(acquire);  // WG-DONE acquire
-    if (w == none) return cooperate(m);
-    me->next = reinterpret_cast<waiter*>(w);
+    std::uint64_t w = word_.load(acquire);  // WG-DONE acquire
+    if (w == 0) return cooperate(m);
+    me->next = waiter_of(w);
+    std::uint64_t mine = word_of(me, count_of(w));
+    // A failure means that somebody was done, or added, or waits as well.
     if (m) {
-      if (park(m, waiters_, w, reinterpret_cast<std::uint64_t>(me), wait_reason::wait_group) != parked::no) return;
-    } else if (waiters_.compare_exchange_weak(w, reinterpret_cast<std::uint64_t>(me), acq_rel, relaxed)) {
+      if (park(m, word_, w, mine, wait_reason::wait_group) != parked::no) return;
+    } else if (word_.compare_exchange_weak(w, mine, acq_rel, relaxed)) {
       block_thread(thread);
       return;
     }

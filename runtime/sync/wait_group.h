@@ -9,20 +9,25 @@
 //   go(f)                Go(f) (1.25)             -
 //   count below zero     throws std::logic_error  panic; undefined
 //   destroy after wait   yes, at once             -; yes
+//   largest count        4,194,303; throws        2^31 - 1; ptrdiff_t
 //
 // add from zero must happen before the wait that is to see it, as in Go. Reusable: after a wait returned, add starts a new round.
 // wait parks the goroutine; on an ordinary thread it blocks the thread. add and done may be called from anywhere.
 //
-// How. `count_` is the number; `waiters_` a stack of those who wait, or `none` when the count is zero and whoever brought it there
-// is done with this object. wait returns at once only on `none`, and a waiter is readied only after the exchange that puts `none`
-// there: that exchange is the last touch, so the object may be destroyed as soon as any wait returns.
+// How. One word: the count, and the stack of those who wait. The count reaches zero and the stack is taken by the same
+// compare-and-swap, which is the last touch of whoever does it: so the object may be destroyed as soon as any wait returns, and an
+// add that comes right behind starts from a clean word.
+//
+//   bits 6-47   the waiter on top of the stack, or none     bits 0-5, 48-63   the count
+//
+// Rejected: count and stack in words of their own. Between the two, an add from zero beside another's done() finds the stack closed for
+// good, or opens it only for the late closer to close it again; then wait returns with the count above zero.
 //
 // Edges
 //   name        release side              acquire side             carries                                test
-//   WG-DONE     done (count), and its     wait                     what was done before done()            wait_group_test
-//               exchange of waiters_
-//   WG-WAIT     wait's commit             done's exchange          the waiter, saved                      wait_group_test
-// Progress: add and done are wait-free but for the readying; wait is lock-free until it parks.
+//   WG-DONE     done                      wait                     what was done before done()            wait_group_test
+//   WG-WAIT     wait's commit             the last done            the waiter, saved                      wait_group_test
+// Progress: add and done are lock-free; wait is, until it parks.
 
 #pragma once
 
@@ -40,7 +45,7 @@ class WEFT_API wait_group {
   wait_group& operator=(const wait_group&) = delete;
   ~wait_group() = default;
 
-  // n may be negative. Throws std::logic_error, and changes nothing, when the count would fall below zero.
+  // n may be negative. Throws std::logic_error, and changes nothing, when the count would fall below zero or rise above 4,194,303.
   void add(std::int64_t n = 1);
   void done() { add(-1); }
   // Until the count is zero.
@@ -53,8 +58,8 @@ class WEFT_API wait_group {
     add(1);
     try {
       weft::go(
-          [this](auto&& fn, auto&&... as) {  // go hands them over as rvalues
-            std::invoke(std::move(fn), std::move(as)...);
+          [this](auto&& fn, auto&&... as) {
+            std::invoke(std::move(fn), std::move(as)...);  // NOLINT(bugprone-move-forwarding-reference): ours
             done();
           },
           std::forward<F>(f), std::forward<Args>(args)...);
@@ -65,10 +70,7 @@ class WEFT_API wait_group {
   }
 
  private:
-  static constexpr std::uint64_t none = 1;
-
-  atomic<std::int64_t> count_{0};
-  atomic<std::uint64_t> waiters_{none};
+  atomic<std::uint64_t> word_{0};
 };
 
 }  // namespace weft
