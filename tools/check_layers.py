@@ -5,11 +5,13 @@
     arch <- runtime/os <- runtime/base <- runtime/sched <- runtime/{chan,sync,net} <- runtime/weft <- bench, tests, tools
 
 Also: the SPDX line comes first, headers say #pragma once, every quoted include exists, and in arch/ and runtime/ it is
-relative to its file, so that the installed tree works wherever it is put. Every source, and every header of the runtime,
+relative to its file, so that the installed tree works wherever it is put. Every source, and every header that weft.h leads to,
 is named in a meson.build: one that is not is never built, tested or installed.
 """
 
 import argparse
+import functools
+import os
 import pathlib
 import re
 import sys
@@ -57,6 +59,20 @@ def is_named(root, path):
     return any(name.search(listing.read_text()) for listing in listings if listing.is_file())
 
 
+@functools.cache
+def public_headers(root):
+    """What a user's <weft/weft.h> includes, directly or not: these are installed, the others are private."""
+    found, todo = set(), [pathlib.PurePosixPath("runtime/weft/weft.h")]
+    while todo:
+        path = todo.pop()
+        if path in found or not (root / path).is_file():
+            continue
+        found.add(path)
+        for name in re.findall(r'^#include "([^"]+)"', (root / path).read_text(), re.M):
+            todo.append(pathlib.PurePosixPath(os.path.normpath(path.parent / name)))
+    return {pathlib.Path(path) for path in found if path.parts[0] == "runtime"}
+
+
 def check_file(root, path):
     """Yields (line, message) for one file; path is relative to root."""
     name = path.as_posix()
@@ -68,8 +84,7 @@ def check_file(root, path):
     if path.suffix == ".h" and not re.search(r"^#pragma once$", text, re.M):
         yield 1, "no #pragma once"
 
-    installed = path.suffix == ".h" and len(path.parts) == 3 and path.parts[0] == "runtime"  # deeper ones are private
-    if (path.suffix != ".h" or installed) and not is_named(root, path):
+    if (path.suffix != ".h" or path in public_headers(root)) and not is_named(root, path):
         yield 1, "no meson.build names it"
 
     room = room_of(name)

@@ -90,7 +90,7 @@ namespace weft::arch {
   register std::uint64_t x4 asm("x4") = desired;
   asm volatile(WEFT_INLINE_SAVE WEFT_INLINE_COMMIT WEFT_INLINE_RESUME "2:\n\t" WEFT_INLINE_LOST
                                                                       "mov x1, x0\n\t"
-               "mov x3, #0\n\t"
+                                                                      "mov x3, #0\n\t"
                                                                       "b 3f\n\t"
                                                                       "1:\n\t"
                                                                       "hint #36\n\t"

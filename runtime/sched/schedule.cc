@@ -85,8 +85,8 @@ G* get_inbox(M* m) {
 
 bool eligible(M* m, G* g) {
   if (g->affinity.load(relaxed) == m->s || g->affinity.load(relaxed) == m->p) return true;
-  int home =
-      static_cast<P*>(g->affinity.load(relaxed))->id % m->s->nprocs.load(relaxed);  // a P that a shrink retired: another serves
+  int home = static_cast<P*>(g->affinity.load(relaxed))->id %
+             m->s->nprocs.load(relaxed);  // a P that a shrink retired: another serves
   if (m->s->allp[home] == m->p) return true;
   ready_slow(g);
   return false;
