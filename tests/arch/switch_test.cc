@@ -141,7 +141,8 @@ weft_test_call:
 using registers = std::array<std::uint64_t, kept_registers>;
 using arguments = std::array<std::uint64_t, 6>;
 
-extern "C" std::uint64_t weft_test_call(const void* fn, const std::uint64_t* args, const std::uint64_t* in, std::uint64_t* out);
+extern "C" std::uint64_t weft_test_call(const void* fn, const std::uint64_t* args, const std::uint64_t* in,
+                                        std::uint64_t* out);
 
 namespace weft {
 namespace {
@@ -166,11 +167,16 @@ constexpr form all_forms[] = {form::plain, form::plain_inline, form::cas, form::
 
 const char* name_of(form f) {
   switch (f) {
-    case form::plain: return "weft_switch";
-    case form::plain_inline: return "switch_inline";
-    case form::cas: return "weft_switch_cas";
-    case form::cas_inline: return "switch_cas_inline";
-    case form::store_inline: return "switch_store_inline";
+    case form::plain:
+      return "weft_switch";
+    case form::plain_inline:
+      return "switch_inline";
+    case form::cas:
+      return "weft_switch_cas";
+    case form::cas_inline:
+      return "switch_cas_inline";
+    case form::store_inline:
+      return "switch_store_inline";
   }
   return "?";
 }
@@ -200,8 +206,12 @@ UNSEEN bool switch_with_patterns(form f, context* from, context* to, switcher& s
   arguments args{bits(from), bits(to), 0, 0, 0, 0};
   const void* fn = nullptr;
   switch (f) {
-    case form::plain: fn = reinterpret_cast<void*>(&weft_switch); break;
-    case form::plain_inline: fn = reinterpret_cast<void*>(&test_switch_inline); break;
+    case form::plain:
+      fn = reinterpret_cast<void*>(&weft_switch);
+      break;
+    case form::plain_inline:
+      fn = reinterpret_cast<void*>(&test_switch_inline);
+      break;
     case form::cas:
       fn = reinterpret_cast<void*>(&weft_switch_cas);
       args = {bits(from), bits(to), bits(&s.word), s.word, s.word + 1, bits(&s.done)};
@@ -298,7 +308,9 @@ TEST(arch_switch, a_cas_that_fails_has_done_nothing) {
     EXPECT_EQ(in, out);
     EXPECT_EQ(word, value);
     EXPECT_EQ(done, 7u);
-    EXPECT_EQ(weft_test_call(reinterpret_cast<void*>(&test_switch_cas_inline), args.data(), in.data(), out.data()) & 0xff, 0u);
+    EXPECT_EQ(
+        weft_test_call(reinterpret_cast<void*>(&test_switch_cas_inline), args.data(), in.data(), out.data()) & 0xff,
+        0u);
     EXPECT_EQ(in, out);
     EXPECT_EQ(word, value);
   }
@@ -315,16 +327,17 @@ UNSEEN std::uint64_t many_live_values(context* from, context* to, fast_rand& r) 
   for (auto& v : d) v = static_cast<double>(r.below(1u << 30));
   const std::uint64_t a0 = i[0], a1 = i[1], a2 = i[2], a3 = i[3], a4 = i[4], a5 = i[5], a6 = i[6], a7 = i[7], a8 = i[8],
                       a9 = i[9], a10 = i[10], a11 = i[11], a12 = i[12], a13 = i[13];
-  const double b0 = d[0], b1 = d[1], b2 = d[2], b3 = d[3], b4 = d[4], b5 = d[5], b6 = d[6], b7 = d[7], b8 = d[8], b9 = d[9],
-               b10 = d[10], b11 = d[11], b12 = d[12], b13 = d[13], b14 = d[14], b15 = d[15], b16 = d[16], b17 = d[17];
+  const double b0 = d[0], b1 = d[1], b2 = d[2], b3 = d[3], b4 = d[4], b5 = d[5], b6 = d[6], b7 = d[7], b8 = d[8],
+               b9 = d[9], b10 = d[10], b11 = d[11], b12 = d[12], b13 = d[13], b14 = d[14], b15 = d[15], b16 = d[16],
+               b17 = d[17];
   const long double wide = static_cast<long double>(d[18]) + 0.5L;
   arch::switch_inline(from, to);
   std::uint64_t wrong = 0;
-  wrong += (a0 ^ i[0]) | (a1 ^ i[1]) | (a2 ^ i[2]) | (a3 ^ i[3]) | (a4 ^ i[4]) | (a5 ^ i[5]) | (a6 ^ i[6]) | (a7 ^ i[7]) |
-           (a8 ^ i[8]) | (a9 ^ i[9]) | (a10 ^ i[10]) | (a11 ^ i[11]) | (a12 ^ i[12]) | (a13 ^ i[13]);
-  const double sums = b0 - d[0] + b1 - d[1] + b2 - d[2] + b3 - d[3] + b4 - d[4] + b5 - d[5] + b6 - d[6] + b7 - d[7] + b8 - d[8] +
-                      b9 - d[9] + b10 - d[10] + b11 - d[11] + b12 - d[12] + b13 - d[13] + b14 - d[14] + b15 - d[15] + b16 - d[16] +
-                      b17 - d[17];
+  wrong += (a0 ^ i[0]) | (a1 ^ i[1]) | (a2 ^ i[2]) | (a3 ^ i[3]) | (a4 ^ i[4]) | (a5 ^ i[5]) | (a6 ^ i[6]) |
+           (a7 ^ i[7]) | (a8 ^ i[8]) | (a9 ^ i[9]) | (a10 ^ i[10]) | (a11 ^ i[11]) | (a12 ^ i[12]) | (a13 ^ i[13]);
+  const double sums = b0 - d[0] + b1 - d[1] + b2 - d[2] + b3 - d[3] + b4 - d[4] + b5 - d[5] + b6 - d[6] + b7 - d[7] +
+                      b8 - d[8] + b9 - d[9] + b10 - d[10] + b11 - d[11] + b12 - d[12] + b13 - d[13] + b14 - d[14] +
+                      b15 - d[15] + b16 - d[16] + b17 - d[17];
   if (sums != 0) wrong |= 1;
   if (wide != static_cast<long double>(d[18]) + 0.5L) wrong |= 2;
   return wrong;
@@ -411,13 +424,17 @@ extern "C" {
 UNSEEN void wanderer_hop(wanderer* w, std::uint64_t which) {
   context* host = w->host.load(std::memory_order_relaxed);
   switch (which % 3) {
-    case 0: (void)weft_switch_cas(&w->self, host, &w->word, 0, 1, &w->done); break;
+    case 0:
+      (void)weft_switch_cas(&w->self, host, &w->word, 0, 1, &w->done);
+      break;
     case 1: {
       context* mine = &w->self;
       (void)arch::switch_cas_inline(mine, host, &w->word, 0, 1);
       break;
     }
-    default: arch::switch_store_inline(&w->self, host, &w->small_word, 1); break;
+    default:
+      arch::switch_store_inline(&w->self, host, &w->small_word, 1);
+      break;
   }
 }
 }

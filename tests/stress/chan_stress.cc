@@ -118,7 +118,8 @@ void receive_all(const chan<item>& c, int senders, fast_rand r, tally& t) {
 }
 
 // One run of one shape. close_early: somebody closes in the middle of it.
-void one_round(shape sh, std::size_t capacity, int count, std::uint64_t seed, bool close_early, const std::string& what) {
+void one_round(shape sh, std::size_t capacity, int count, std::uint64_t seed, bool close_early,
+               const std::string& what) {
   tally t;
   fast_rand r(seed);
   auto c = make_chan<item>(capacity);
@@ -167,8 +168,9 @@ TEST_P(chan_stress, every_value_arrives_once_and_in_its_senders_order) {
     const std::uint64_t seed = weft_test::seed() + static_cast<std::uint64_t>(i);
     weft::run(weft_test::on(procs()), [&] {
       for (const shape sh : shapes)
-        one_round(sh, capacity(), std::max(1, 1'600 / std::max(sh.senders, sh.receivers)), seed, false,
-                  "round " + std::to_string(i) + ", " + std::to_string(sh.senders) + " to " + std::to_string(sh.receivers));
+        one_round(
+            sh, capacity(), std::max(1, 1'600 / std::max(sh.senders, sh.receivers)), seed, false,
+            "round " + std::to_string(i) + ", " + std::to_string(sh.senders) + " to " + std::to_string(sh.receivers));
     });
     if (HasFatalFailure() || HasNonfatalFailure()) return;
   }
@@ -316,7 +318,8 @@ TEST_P(chan_stress, channels_are_born_and_die_while_others_are_in_use) {
           auto c = make_chan<std::string>(capacity());
           const int n = 2 + static_cast<int>(mine.below(12));
           wait_group w;
-          for (int k = 0; k < n; ++k) w.go([c, k] { c.send("a string too long for the small ones, number " + std::to_string(k)); });
+          for (int k = 0; k < n; ++k)
+            w.go([c, k] { c.send("a string too long for the small ones, number " + std::to_string(k)); });
           for (int k = 0; k < n; ++k) {
             if (mine.below(4) == 0) yield();
             EXPECT_TRUE(c.recv().has_value());

@@ -27,7 +27,8 @@ namespace weft_test {
 
 inline std::uint64_t seed() {
   static const std::uint64_t value = [] {
-    if (const char* text = std::getenv("WEFT_TEST_SEED")) return static_cast<std::uint64_t>(std::strtoull(text, nullptr, 10));
+    if (const char* text = std::getenv("WEFT_TEST_SEED"))
+      return static_cast<std::uint64_t>(std::strtoull(text, nullptr, 10));
     return static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()) % 1'000'000'007;
   }();
   return value;
@@ -92,7 +93,7 @@ class on_procs : public ::testing::TestWithParam<int> {
 }  // namespace weft_test
 
 // NOLINTNEXTLINE(cppcoreguidelines-macro-usage): the suite's name is part of the tests' names
-#define WEFT_ON_PROCS(suite)                                                \
-  class suite : public ::weft_test::on_procs {};                            \
+#define WEFT_ON_PROCS(suite)                                             \
+  class suite : public ::weft_test::on_procs {};                         \
   INSTANTIATE_TEST_SUITE_P(procs, suite, ::testing::Values(1, 2, 4, 16), \
                            [](const auto& info) { return std::to_string(info.param); })

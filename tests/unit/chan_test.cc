@@ -31,7 +31,8 @@ int waiters(const C& c) {
   const std::uint64_t w = c.core()->word.load(acquire);
   switch (kind_of(w)) {
     case rt::word::receiver:
-    case rt::word::sender: return 1;
+    case rt::word::sender:
+      return 1;
     case rt::word::receivers:
     case rt::word::senders: {
       int n = 0;
@@ -42,7 +43,8 @@ int waiters(const C& c) {
       }
       return n;
     }
-    default: return 0;
+    default:
+      return 0;
   }
 }
 
@@ -237,7 +239,8 @@ TEST_P(chan_semantics, try_operations_tell_full_empty_and_closed_apart) {
         EXPECT_EQ(r.value(), 0);
       }
       c.close();
-      for (std::size_t i = capacity > 1 ? 1 : 0; i < capacity; ++i) EXPECT_EQ(c.try_recv().value(), static_cast<int>(i));
+      for (std::size_t i = capacity > 1 ? 1 : 0; i < capacity; ++i)
+        EXPECT_EQ(c.try_recv().value(), static_cast<int>(i));
       const auto r = c.try_recv();
       EXPECT_TRUE(r.is_closed());
       EXPECT_FALSE(r.has_value());
@@ -346,10 +349,18 @@ TEST_P(chan_semantics, send_on_closed_and_close_of_closed_throw_and_say_so) {
       for (int way = 0; way < 4; ++way) {
         try {
           switch (way) {
-            case 0: c.send(v); break;
-            case 1: c.send_from(v); break;
-            case 2: (void)c.try_send(std::move(v)); break;  // NOLINT(bugprone-use-after-move): it promises not to
-            case 3: (void)c.try_send_from(v); break;
+            case 0:
+              c.send(v);
+              break;
+            case 1:
+              c.send_from(v);
+              break;
+            case 2:
+              (void)c.try_send(std::move(v));
+              break;  // NOLINT(bugprone-use-after-move): it promises not to
+            case 3:
+              (void)c.try_send_from(v);
+              break;
           }
           ADD_FAILURE() << "did not throw, way " << way;
         } catch (const closed_channel& e) {
@@ -480,15 +491,25 @@ TEST_P(chan_semantics, the_two_faces_lead_to_the_same_channel) {
 }
 
 template <class C>
-concept can_send = requires(const C& c) { c.send(1); };
+concept can_send = requires(const C& c) {
+  c.send(1);
+};
 template <class C>
-concept can_try_send = requires(const C& c) { c.try_send(1); };
+concept can_try_send = requires(const C& c) {
+  c.try_send(1);
+};
 template <class C>
-concept can_close = requires(const C& c) { c.close(); };
+concept can_close = requires(const C& c) {
+  c.close();
+};
 template <class C>
-concept can_recv = requires(const C& c) { c.recv(); };
+concept can_recv = requires(const C& c) {
+  c.recv();
+};
 template <class C>
-concept can_range = requires(const C& c) { c.begin() == c.end(); };
+concept can_range = requires(const C& c) {
+  c.begin() == c.end();
+};
 
 // Go's test/chan/perm.go: what the compiler must refuse.
 static_assert(can_send<chan<int>> && can_recv<chan<int>> && can_close<chan<int>> && can_range<chan<int>>);
@@ -522,15 +543,18 @@ void passes(Make make, Check check) {
 
 TEST_P(chan_semantics, values_of_every_kind_pass) {
   run([] {
-    passes<std::unique_ptr<int>>([](int i) { return std::make_unique<int>(i); }, [](auto& v, int i) { return v && *v == i; });
+    passes<std::unique_ptr<int>>([](int i) { return std::make_unique<int>(i); },
+                                 [](auto& v, int i) { return v && *v == i; });
     passes<no_default>([](int i) { return no_default(i); }, [](auto& v, int i) { return v.value == i; });
     passes<large>([](int i) { return large::of(static_cast<std::uint64_t>(i)); },
                   [](auto& v, int i) { return v.is(static_cast<std::uint64_t>(i)); });
     passes<std::string>([](int i) { return std::string(static_cast<std::size_t>(i % 60), 'a'); },
                         [](auto& v, int i) { return v == std::string(static_cast<std::size_t>(i % 60), 'a'); });
-    passes<aligned>([](int i) { return aligned{static_cast<std::uint64_t>(i)}; }, [](auto& v, int i) {
-      return reinterpret_cast<std::uintptr_t>(&v) % 128 == 0 && v.value == static_cast<std::uint64_t>(i);
-    });
+    passes<aligned>([](int i) { return aligned{static_cast<std::uint64_t>(i)}; },
+                    [](auto& v, int i) {
+                      return reinterpret_cast<std::uintptr_t>(&v) % 128 == 0 &&
+                             v.value == static_cast<std::uint64_t>(i);
+                    });
     struct empty {};
     passes<empty>([](int) { return empty{}; }, [](auto&, int) { return true; });
     passes<chan<int>>(
@@ -615,7 +639,8 @@ TEST_P(chan_semantics, ring_positions_wrap) {
         const std::uint32_t base = mask - before;
         rt::chan_core& k = *c.core();
         k.word.store(rt::word::ring(rt::word::open, base, 0), relaxed);
-        for (std::uint32_t i = 0; i <= k.ring_mask; ++i) core::at(k, base + i).turn.store(core::masked(base + i), relaxed);
+        for (std::uint32_t i = 0; i <= k.ring_mask; ++i)
+          core::at(k, base + i).turn.store(core::masked(base + i), relaxed);
         int sent = 0;
         int received = 0;
         for (int round = 0; round < 40; ++round) {  // full, with three that wait, and empty

@@ -28,8 +28,8 @@ TEST_P(goroutine, go_runs_its_function_with_copies_of_its_arguments) {
   run([] {
     auto out = make_chan<std::string>();
     std::string a = "a";
-    go([out](std::string s, int n, std::unique_ptr<int> p) { out.send(s + std::to_string(n) + std::to_string(*p)); }, a, 2,
-       std::make_unique<int>(3));
+    go([out](std::string s, int n, std::unique_ptr<int> p) { out.send(s + std::to_string(n) + std::to_string(*p)); }, a,
+       2, std::make_unique<int>(3));
     a = "changed";
     EXPECT_EQ(out.recv(), "a23");
     struct adder {
@@ -64,7 +64,10 @@ TEST_P(goroutine, an_exception_from_copying_an_argument_leaves_go_and_starts_not
     const throws t;
     for (int i = 0; i < 300; ++i) EXPECT_THROW(go([](const throws&) {}, t), std::runtime_error);
     EXPECT_EQ(num_goroutines(), before);
-    for (int i = 0; i < 300; ++i) EXPECT_THROW(go({.stack_size = 32 << 10}, [](const throws&) {}, t), std::runtime_error);
+    for (int i = 0; i < 300; ++i)
+      EXPECT_THROW(go(
+                       {.stack_size = 32 << 10}, [](const throws&) {}, t),
+                   std::runtime_error);
     EXPECT_EQ(num_goroutines(), before);
   });
 }
@@ -176,10 +179,13 @@ TEST_P(goroutine, a_closure_that_leaves_no_room_on_the_stack_is_a_length_error) 
     auto b = std::make_unique<big>();
     // Twice, and then one that fits: the slot was given back.
     for (int i = 0; i < 2; ++i)
-      EXPECT_THROW(go({.stack_size = 64 << 10}, [](const big&) {}, *b), std::length_error);
+      EXPECT_THROW(go(
+                       {.stack_size = 64 << 10}, [](const big&) {}, *b),
+                   std::length_error);
     EXPECT_EQ(num_goroutines(), before);
     auto done = make_chan<int>();
-    go({.stack_size = 256 << 10}, [done](const big& x) { done.send(x.bytes[100]); }, *b);
+    go(
+        {.stack_size = 256 << 10}, [done](const big& x) { done.send(x.bytes[100]); }, *b);
     EXPECT_EQ(done.recv(), 0);
   });
 }
@@ -192,13 +198,14 @@ TEST_P(goroutine, an_over_aligned_closure_lies_right) {
     wait_group w;
     for (const char* name : {"", "n", "a longer name"}) {
       w.add();
-      go({.name = name},
-         [&w](const wide& x) {
-           EXPECT_EQ(reinterpret_cast<std::uintptr_t>(&x) % 256, 0u);
-           EXPECT_EQ(x.v, 7);
-           w.done();
-         },
-         wide{});
+      go(
+          {.name = name},
+          [&w](const wide& x) {
+            EXPECT_EQ(reinterpret_cast<std::uintptr_t>(&x) % 256, 0u);
+            EXPECT_EQ(x.v, 7);
+            w.done();
+          },
+          wide{});
     }
     w.wait();
   });

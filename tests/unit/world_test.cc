@@ -54,7 +54,8 @@ TEST_P(world, run_returns_what_its_function_returns) {
   static_assert(std::is_same_v<decltype(run([&x]() -> int& { return x; })), int&>);
   EXPECT_EQ(&run([&x]() -> int& { return x; }), &x);
   auto p = std::make_unique<int>(1);
-  static_assert(std::is_same_v<decltype(run([&p]() -> std::unique_ptr<int>&& { return std::move(p); })), std::unique_ptr<int>&&>);
+  static_assert(
+      std::is_same_v<decltype(run([&p]() -> std::unique_ptr<int>&& { return std::move(p); })), std::unique_ptr<int>&&>);
   auto q = run([&p]() -> std::unique_ptr<int>&& { return std::move(p); });
   EXPECT_EQ(p, nullptr);
   EXPECT_EQ(*q, 1);
