@@ -7,8 +7,9 @@
 //   3. the ring        this P's other goroutines, oldest first
 //   4. the global queue
 //   5. other Ps' rings (steal.cc)
-// Every limits::globq_poll picks the order is turned round: inbox, global queue, ring, and only then runnext, which keeps a
-// pair that readies each other from starving the rest.
+// Every limits::globq_poll picks the order is turned round, which keeps a pair that readies each other from starving the rest:
+// one time inbox, global queue, ring, the next time the ring first, and only then runnext. (Always the inbox first, and a bound
+// goroutine that comes back through it at every slice starves the ring.)
 
 #include <algorithm>
 
@@ -115,12 +116,14 @@ G* look_round(M* m) {
   if (timer_heap& timers = p->more->timers;
       timers.first.load(relaxed) != timer_heap::never)  // relaxed: the owner's hint
     run_timers(timers, os::now_ns());
-  if (G* g = inbox_then_global(m, false)) return g;
+  bool ring_first = (p->rounds.load(relaxed) & 1) != 0;
+  if (!ring_first)
+    if (G* g = inbox_then_global(m, false)) return g;
   if (G* g = ring(m)) {
     if (G* next = take_runnext(p)) queue_local(m, next);
     return g;
   }
-  return nullptr;
+  return ring_first ? inbox_then_global(m, false) : nullptr;
 }
 
 }  // namespace
