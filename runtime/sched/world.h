@@ -26,6 +26,7 @@ namespace weft::rt {
 inline constexpr std::size_t m_stack_bytes = 256 << 10;
 // Free slots of the default size that a P keeps for itself.
 inline constexpr std::uint32_t p_cache_max = 128;
+inline constexpr std::uint32_t p_cache_idle = 32;
 
 struct M::parts {
   M* self = nullptr;
