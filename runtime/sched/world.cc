@@ -211,12 +211,12 @@ void run_world(const options& o, void (*entry)(G*), void* closure, const void* s
     sched* s;
     ~cleaner() {
       if (s->sysmon_running.load(relaxed)) stop_sysmon(s);
+      // Who readied a goroutine from outside may still be leaving, and on its way out start an M that will find the run over.
+      while (s->external.load(acquire) != 0) os::yield_thread();
       for (auto& m : s->all_ms) {
         if (m->more->thread.joinable()) m->more->thread.join();
         delete m->more;
       }
-      // Who readied a goroutine from outside may still be leaving.
-      while (s->external.load(acquire) != 0) os::yield_thread();
       for (P* p : s->allp)
         if (p) drop_timers(p->more->timers);
       for (P* p : s->allp)
