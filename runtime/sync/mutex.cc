@@ -14,7 +14,7 @@ namespace {
 
 using word = atomic<std::uint32_t>;
 
-// Waiting for longer, a waiter that was woken in vain has the mutex handed over (as Go).
+// Having waited for longer, the first in line has the mutex handed over (Go's figure).
 constexpr std::int64_t starving_ns = 1'000'000;
 // Quiet unlocks until a mutex that was contended is fast again: at 2 ns gained each, some times a fence_heavy.
 constexpr std::uint32_t quiet_unlocks = 1 << 14;
@@ -48,19 +48,18 @@ bool withdraw(wait_entry& e) {
         count_settled(&wd);
         return true;
       }
-    } else if (wd.compare_exchange_weak(w, w & ~(waited_for | hand_over), relaxed, relaxed)) {
+    } else if (wd.compare_exchange_weak(w, w & ~waited_for, relaxed, relaxed)) {
       return true;
     }
   }
 }
 
 // Lot's lock. The mutex was locked a moment ago: makes its word say that somebody waits. False: not locked any more, or changing.
-bool announce(lot& l, word& wd, std::uint32_t w, bool woken, bool starving) {
+bool announce(lot& l, word& wd, std::uint32_t w, bool woken) {
   if (!(w & locked)) return false;
   if (w & slow) {
     std::uint32_t to = (w | waited_for) & ~quiet_mask;
     if (woken) to &= ~waking;
-    if (starving) to |= hand_over;
     return wd.compare_exchange_strong(w, to, relaxed, relaxed);
   }
   std::uint32_t to = locked | slow | turning | waited_for;
@@ -126,20 +125,19 @@ bool mutex::lock_slow(std::int64_t deadline) {
       if (word_.compare_exchange_weak(w, (w | locked) & ~(woken ? waking : 0), acquire, relaxed)) return true;
       continue;
     }
-    if (looks > 0 && !(w & hand_over)) {
+    if (looks > 0) {
       --looks;
       for (int i = 0; i < spin_relax; ++i) cpu_relax();
       continue;
     }
-    std::int64_t now = os::now_ns();
     if (e.since == 0) {
-      e.since = now;
-      if (now >= deadline) return false;
+      e.since = os::now_ns();
+      if (e.since >= deadline) return false;
     }
     {
       lot& l = lot_of(&word_);
       lock_scope hold(l.lk);
-      if (!announce(l, word_, word_.load(relaxed), woken, woken && now - e.since > starving_ns)) continue;
+      if (!announce(l, word_, word_.load(relaxed), woken)) continue;
       if (woken)
         l.push_front(e);
       else
@@ -161,7 +159,7 @@ void mutex::unlock_slow() {
       if (word_.compare_exchange_weak(w, 0, release, relaxed)) return;  // MUTEX release. An RMW: N2 came first, or sees it
       continue;
     }
-    if (w & (turning | hand_over)) break;
+    if (w & turning) break;
     std::uint32_t to = w & ~locked;
     if (!(w & (waited_for | waking)))
       to = to + quiet >= quiet * quiet_unlocks ? 0 : to + quiet;
@@ -183,11 +181,8 @@ void mutex::unlock_slow() {
       if (!(w & slow) || !e) {  // those who waited have given up
         WEFT_DCHECK(!e && !(w & (waited_for | turning)), "mutex::unlock: bits and queue differ");
         to = w & slow;
-      } else if (w & hand_over) {
-        to = locked | slow | more;
-        if (more && os::now_ns() - e->since > starving_ns) to |= hand_over;
       } else {
-        to = slow | waking | more;
+        to = slow | more | (os::now_ns() - e->since > starving_ns ? locked : waking);
       }
       // MUTEX release. The last touch of the mutex.
     } while (!wd.compare_exchange_weak(w, to, release, relaxed));

@@ -15,18 +15,19 @@
 //   destroy                    -                           once unlocked and nobody waits, though unlock() may not have returned yet
 //   size                       8 bytes                     40 bytes; ours 4
 //
-// Every lock and unlock, and a try_lock that fails, is a cooperative point: a loop of them cannot starve others at p = 1. unlock
-// yields, if at all, after the release. On an ordinary thread all of this blocks the thread. May be locked on a goroutine and unlocked on a thread.
+// Every unlock, and every try_lock that fails, is a cooperative point: no loop of locking and unlocking, or of trying, starves others at
+// p = 1. unlock yields, if at all, after the release. (Not lock: nobody can lock without end who never unlocks, and it would cost half a
+// nanosecond.) On an ordinary thread all of this blocks the thread. May be locked on a goroutine and unlocked on a thread.
 //
-// Fairness. Who comes by a free mutex takes it, waiters or not: handing it over would leave it locked until the waiter runs. Waiters stand in a
-// queue, FIFO; unlock wakes the first, unless one is woken already and has yet to try. Woken, it competes; if it loses it goes back to the front
-// of the queue, and if by then it has waited for more than `starving_ns`, the mutex is handed over, waiter to waiter in order, and nobody barges,
-// until the first in line has waited for less or nobody is left. So nobody waits for more than that time, plus the turns of those before it in the
-// queue, plus what the scheduler takes to run who was woken (sched/park.h).
+// Fairness. Who comes by a free mutex takes it, waiters or not (barging): handing it over would leave it locked until the waiter runs. Waiters
+// stand in a queue, FIFO; unlock wakes the first, unless one is woken already and has yet to try. Woken, it competes; if it loses it goes back to
+// the front of the queue. But unlock hands the mutex to a first in line who has waited for more than `starving_ns`, at once: locked it stays, so
+// nobody can barge, and as long as the next in line has waited for as long, it goes from waiter to waiter. So nobody waits for more than
+// that time, and then the turns of those before it in the queue, and what the scheduler takes to run who was woken (sched/park.h).
 //
 // Cost. Uncontended, lock is one locked instruction, and unlock none: a plain store. That takes an argument:
 //
-//   word      L locked   S slow   W somebody waits   K one was woken and has yet to try   H hand over   T S came while locked plainly
+//   word      L locked   S slow   W somebody waits   K one was woken and has yet to try   T S came while locked plainly
 //     0, L            fast: unlock stores 0 over whatever has come meanwhile, then looks whether it has
 //     S.., L|S..      slow: only read-modify-writes, all bits are right; a count of quiet unlocks leads back to fast
 //     L|S|T|W         on its way from fast to slow, until that tenure's unlock: *unsettled*
@@ -40,8 +41,7 @@
 //   Forbidden: U4 reads zero and N4 sees T. Then N sleeps, and nobody knows. Take U1 before N2, else it would see S. If N3, which is a
 //   full fence on U's thread at some point, falls before U4, U4 sees N1. If it falls after U4, it falls after U2, and N4 sees U2's store, so not T.
 //   N4 may see T and U2 erase it later: then U4 comes later still, and settles: under the lot's lock it finds the waiter (I3) and puts the bits
-//   back, or wakes it. Until then U's successors in the lock are in the same position: their U4 reads what N1 wrote, since they have
-//   acquired what U released after N3.
+//   back, or wakes it. Until then others may lock and unlock the fast way: the same argument holds for each, since N4 has not seen their U2 either.
 //   After U2 unlock touches no byte of the mutex, only the tables: it may have been destroyed.
 //
 //   I1  under the lot's lock: the mutex counts once in unsettled[lot] iff T is set, or it has waiters and S is clear.
@@ -83,7 +83,6 @@ inline constexpr std::uint32_t slow = 2;
 inline constexpr std::uint32_t turning = 4;
 inline constexpr std::uint32_t waited_for = 8;
 inline constexpr std::uint32_t waking = 16;
-inline constexpr std::uint32_t hand_over = 32;
 inline constexpr std::uint32_t quiet = 256;  // and up: how many quiet unlocks in a row
 inline constexpr std::uint32_t quiet_mask = ~(quiet - 1);
 }  // namespace mutex_word
@@ -104,7 +103,6 @@ class WEFT_API mutex {
 
   void lock() {
     using namespace rt::mutex_word;
-    rt::cooperate(rt::self());
     std::uint32_t w = word_.load(relaxed);  // relaxed: the exchange decides
     // MUTEX acquire <- unlock.
     if ((w & locked) || !word_.compare_exchange_strong(w, w | locked, acquire, relaxed)) [[unlikely]]

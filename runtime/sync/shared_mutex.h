@@ -17,7 +17,8 @@
 // That is fair and costs a switch per turn under contention; where only exclusion is wanted, mutex is the quicker one.
 //
 // Word: writer (bit 0), somebody waits (bit 1), number of readers (the rest). While bit 1 is set the word changes under the lot's lock only;
-// else by one compare-and-swap. Each lock and unlock, and each try in vain, is a cooperative point.
+// else by one compare-and-swap. Each unlock, and each try in vain, is a cooperative point (why not
+// lock: mutex.h).
 // Progress: without waiters each operation is lock-free; with waiters it takes the lot's lock (parking_lot.h).
 //
 // Edges
@@ -42,7 +43,6 @@ class WEFT_API shared_mutex {
   ~shared_mutex() = default;
 
   void lock() {
-    rt::cooperate(rt::self());
     if (!take_alone()) [[unlikely]]
       wait(true, os::no_deadline);
   }
@@ -55,7 +55,6 @@ class WEFT_API shared_mutex {
   }
 
   void lock_shared() {
-    rt::cooperate(rt::self());
     if (!take_shared()) [[unlikely]]
       wait(false, os::no_deadline);
   }
