@@ -5,6 +5,8 @@
 //   sched/go.h          run, go, yield, set_procs, options: starting goroutines, and the Ps they run on
 //   chan/chan.h         chan<T>, make_chan, send_chan, recv_chan: Go's channels
 //   chan/select.h       select: the first of several channel operations that can take place
+//   sync/mutex.h, shared_mutex.h, condition_variable.h, once.h, semaphore.h, latch.h, barrier.h
+//                       what std calls so, for goroutines
 //   sync/wait_group.h   wait_group: waiting for a number of things to be done
 //
 // The other headers that these include are weft's own inside, in namespace weft::rt; they are installed because the fast paths of a
@@ -15,4 +17,11 @@
 #include "../chan/chan.h"
 #include "../chan/select.h"
 #include "../sched/go.h"
+#include "../sync/barrier.h"
+#include "../sync/condition_variable.h"
+#include "../sync/latch.h"
+#include "../sync/mutex.h"
+#include "../sync/once.h"
+#include "../sync/semaphore.h"
+#include "../sync/shared_mutex.h"
 #include "../sync/wait_group.h"
