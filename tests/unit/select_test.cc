@@ -880,6 +880,37 @@ TEST_P(select_semantics, memory_is_flat_with_a_receiver_parked_before) { busy_an
 TEST_P(select_semantics, memory_is_flat_with_a_receiver_parked_behind) { busy_and_never(procs(), company::behind); }
 TEST_P(select_semantics, memory_is_flat_with_several_selectors) { busy_and_never(procs(), company::several); }
 
+// What a select withdrew may be left inside the list; the list is then not empty, but nobody waits. Found by the stress test as a double
+// free: the last handle took the list's address for a count of values.
+TEST_P(select_semantics, a_channel_dies_with_withdrawn_cases_in_its_list) {
+  run([] {
+    for (const std::size_t capacity : {0u, 1u, 3u}) {
+      for (const bool sending : {false, true}) {
+        auto quiet = make_chan<std::unique_ptr<int>>(capacity);
+        auto busy = make_chan<int>();
+        if (sending)
+          for (std::size_t i = 0; i < capacity; ++i) quiet.send(std::make_unique<int>(1));
+        wait_group w;
+        for (int i = 0; i < 9; ++i) {
+          w.go([&] {
+            if (sending)
+              select(on_recv(busy), on_send(quiet, std::make_unique<int>(2)));
+            else
+              select(on_recv(busy), on_recv(quiet));
+          });
+          await_waiters(quiet, i + 1);
+          await_waiters(busy, i + 1);
+        }
+        // Whichever goes last: the list ends with dead nodes behind its head.
+        for (int i = 0; i < 9; ++i) busy.send(i);
+        w.wait();
+        EXPECT_EQ(quiet.len(), sending ? capacity : 0u);
+        quiet = {};
+      }
+    }
+  });
+}
+
 // Otherwise judges one moment ---------------------------------------------------------------------------------------------------
 
 // A token wanders between two channels of capacity one, and is put into the next before it is taken out of the last: at each moment
