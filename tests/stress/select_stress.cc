@@ -404,7 +404,7 @@ TEST_P(select_stress, closed_at_a_random_moment) {
           }
           ++told;
         });
-      for (auto k = r.below(40); k > 0; --k) yield();
+      for (auto k = r.below(procs() == 1 ? 4 : 40); k > 0; --k) yield();  // each may take a slice of all others
       c.close();
       if (r.below(2) == 0) d.close();
       w.wait();
@@ -431,7 +431,10 @@ TEST_P(select_stress, channels_are_born_and_die_around_selects) {
     for (int g = 0; g < 3; ++g)
       servers.go([&] {
         for (bool on = true; on;)
-          select(on_recv(ask, [](std::optional<request> q) { q->answer.send(q->n + 1); }),
+          select(on_recv(ask,
+                         [](std::optional<request> q) {
+                           if (q) q->answer.send(q->n + 1);
+                         }),
                  on_recv(done, [&](auto) { on = false; }));
       });
     for (int g = 0; g < 4; ++g)

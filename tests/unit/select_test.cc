@@ -371,7 +371,9 @@ TEST_P(select_semantics, values_of_any_movable_type) {
                      [&](auto v) {
                        EXPECT_TRUE(std::all_of(v->all.begin(), v->all.end(), [&](int x) { return x == i; }));
                      }),
-             on_recv(c, [&](auto v) { EXPECT_EQ(*v, "a string too long for the small ones, " + std::to_string(i)); }));
+             on_recv(c, [&](auto v) {
+               EXPECT_EQ(v.value(), "a string too long for the small ones, " + std::to_string(i));
+             }));
   });
 }
 
@@ -631,7 +633,7 @@ TEST_P(select_semantics, a_run_time_list_mixes_types_and_directions_and_serves_u
     std::vector<select_case> list;
     std::string said;
     list.emplace_back(on_send(a, 5, [&] { said += "sent "; }));
-    list.emplace_back(on_recv(b, [&](std::optional<std::string> v) { said += *v + ' '; }));
+    list.emplace_back(on_recv(b, [&](std::optional<std::string> v) { said += v.value() + ' '; }));
     const auto first = select(list);
     const auto second = first == 0 ? std::size_t{1} : std::size_t{0};
     std::vector<select_case> rest;

@@ -372,18 +372,19 @@ TEST_P(timer_semantics, stop_from_goroutines_of_all_ps_and_from_threads) {
       };
     }
   };
+  struct request {
+    guarded* t;
+    chan<bool> answer;
+  };
   const int rounds = scaled(1'500);
-  auto hand = make_chan<guarded*>();
-  auto back = make_chan<bool>();
+  auto hand = make_chan<request>();
   const auto stopper = [&] {
-    while (auto t = hand.recv()) {
-      fast_rand r(reinterpret_cast<std::uintptr_t>(*t) ^ static_cast<std::uint64_t>(os::now_ns()));
+    fast_rand r(static_cast<std::uint64_t>(os::now_ns()));
+    for (const request& q : hand) {
       for (auto i = r.below(2'000); i > 0; --i) cpu_relax();
-      const bool was_pending = rt::stop_timer(**t);
-      holder* h = (*t)->what;
-      EXPECT_FALSE(h->inside);
-      EXPECT_EQ(h->fired, was_pending ? 0 : 1);
-      back.send(was_pending);
+      const bool was_pending = rt::stop_timer(*q.t);
+      EXPECT_FALSE(q.t->what.load()->inside);  // stop returns only after fire has
+      q.answer.send(was_pending);
     }
   };
   std::thread other(stopper);
@@ -394,21 +395,17 @@ TEST_P(timer_semantics, stop_from_goroutines_of_all_ps_and_from_threads) {
     for (int g = 0; g < 4; ++g)
       w.go([&, own = fast_rand(r.next())]() mutable {
         guarded t;
+        auto answer = make_chan<bool>();
         for (int i = 0; i < rounds; ++i) {
           auto h = std::make_unique<holder>();
           t.what = h.get();
           rt::start_timer(t, os::now_ns() + static_cast<std::int64_t>(own.below(30'000)));
-          hand.send(&t);
+          hand.send({&t, answer});
           if (own.below(4) == 0) yield();
-          // Whose answer it is does not matter, but that mine has been given does: a rendezvous of its own would be exact.
-          EXPECT_TRUE(back.recv());
-          const bool late = rt::stop_timer(t);
-          holder* mine = h.get();
-          if (late) {
-            EXPECT_EQ(mine->fired, 0);
-          }
-          EXPECT_FALSE(mine->inside);
-          t.what = nullptr;
+          const bool mine = own.below(2) == 0 && rt::stop_timer(t);
+          const bool theirs = answer.recv().value();
+          ASSERT_FALSE(h->inside);
+          ASSERT_EQ(int{mine} + int{theirs} + h->fired, 1);
         }
       });
     w.wait();
