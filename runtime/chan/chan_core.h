@@ -69,6 +69,8 @@ WEFT_API bool close_chan(chan_core* c);
 [[noreturn]] WEFT_API void block_forever(wait_reason why);
 // A slot is not ready yet: its last user is between move and turn.
 WEFT_API void wait_turn(atomic<std::uint32_t>& turn, std::uint32_t wanted);
+// The last handle is gone: takes out what selects left in the list. Then the word is open, and says what is in the ring.
+WEFT_API void drop_list(chan_core* c) noexcept;
 WEFT_API std::size_t chan_len(const chan_core& c);
 
 }  // namespace weft::rt
