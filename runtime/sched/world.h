@@ -36,6 +36,9 @@ struct M::parts {
   unsigned waker_cpu = ~0U;  // with next_p: where the thread runs that woke this one
   G* requeue = nullptr;      // a goroutine that yielded into the scheduler: to be queued now that it is saved
   G* to_pool = nullptr;      // a finished goroutine whose slot this M's P does not cache: to be freed off its stack
+  smr_record* guest_smr =
+      nullptr;  // this M: for timers that fire inside another section (run_timers); made when first wanted
+  std::uint32_t no_switch = 0;  // this M: hold_switches
   std::unique_ptr<os::alt_stack> alt;
 };
 
