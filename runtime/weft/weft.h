@@ -7,6 +7,11 @@
 //   chan/select.h       select: the first of several channel operations that can take place
 //   sync/mutex.h, shared_mutex.h, condition_variable.h, once.h, semaphore.h, latch.h, barrier.h
 //                       what std calls so, for goroutines
+//   chan/timer_chan.h   after, timer, ticker: points of time as channels
+//   sync/context.h      context: who has to stop, by when, and why
+//   sync/error_group.h  error_group: goroutines of which the first error cancels the rest
+//   sync/goroutine_local.h
+//                       goroutine_local<T>: a value of its own for each goroutine
 //   sync/wait_group.h   wait_group: waiting for a number of things to be done
 //
 // The other headers that these include are weft's own inside, in namespace weft::rt; they are installed because the fast paths of a
@@ -16,9 +21,13 @@
 
 #include "../chan/chan.h"
 #include "../chan/select.h"
+#include "../chan/timer_chan.h"
 #include "../sched/go.h"
 #include "../sync/barrier.h"
 #include "../sync/condition_variable.h"
+#include "../sync/context.h"
+#include "../sync/error_group.h"
+#include "../sync/goroutine_local.h"
 #include "../sync/latch.h"
 #include "../sync/mutex.h"
 #include "../sync/once.h"
