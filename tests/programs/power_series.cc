@@ -94,21 +94,18 @@ class workshop {
     auto left = weft::make_chan<rational>();
     auto right = weft::make_chan<rational>();
     weft::go([d = done_, a, left, right] {
-      try {
-        std::vector<rational> ahead;
-        std::size_t l = 0;
-        std::size_t r = 0;
-        for (;;) {
-          if (ahead.size() == std::max(l, r)) ahead.push_back(get(a, d));
-          bool closed = false;
-          weft::select(
-              weft::on_send(l < ahead.size() ? left : series{}, l < ahead.size() ? ahead[l] : rational{}, [&] { ++l; }),
-              weft::on_send(r < ahead.size() ? right : series{}, r < ahead.size() ? ahead[r] : rational{},
-                            [&] { ++r; }),
-              weft::on_recv(d, [&](auto) { closed = true; }));
-          if (closed) return;
-        }
-      } catch (const over&) {
+      std::vector<rational> ahead;
+      std::size_t l = 0;
+      std::size_t r = 0;
+      const series nobody;
+      for (bool on = true; on;) {
+        const bool for_left = l < ahead.size();
+        const bool for_right = r < ahead.size();
+        // Never waits for the next one only: it may depend on what the slower reader is about to have.
+        weft::select(weft::on_send(for_left ? left : nobody, for_left ? ahead[l] : rational{}, [&] { ++l; }),
+                     weft::on_send(for_right ? right : nobody, for_right ? ahead[r] : rational{}, [&] { ++r; }),
+                     weft::on_recv(for_left && for_right ? nobody : a, [&](auto v) { ahead.push_back(v.value()); }),
+                     weft::on_recv(d, [&](auto) { on = false; }));
       }
     });
     return {left, right};

@@ -322,7 +322,6 @@ TEST_P(select_stress, nobody_gets_its_own_value) {
   run([&] {
     for (const std::size_t capacity : {0u, 10u}) {
       auto c = make_chan<int>(capacity);
-      std::atomic<int> left{2};
       wait_group w;
       for (int me = 0; me < 2; ++me)
         w.go([&, me] {

@@ -803,13 +803,16 @@ TEST_P(select_semantics, producers_that_are_always_ready_are_both_heard) {
           for (bool on = true; on;) select(on_send(c, 1), on_recv(done, [&](auto) { on = false; }));
         });
       std::array<int, 3> count{};
-      const int n = scaled(10'000);
-      for (int i = 0; i < n; ++i) ++count[select(on_recv(a), on_recv(never), on_recv(b))];
+      // How often both are ready depends on the machine's scheduler, so the shares are not judged (Go's test allows a tenth off half):
+      // only that neither starves.
+      const int n = scaled(1'000);
+      EXPECT_TRUE(eventually([&] {
+        for (int i = 0; i < 100; ++i) ++count[select(on_recv(a), on_recv(never), on_recv(b))];
+        return count[0] >= n && count[2] >= n;
+      })) << capacity
+          << ::testing::PrintToString(count);
       done.close();
       w.wait();
-      // Go's test allows a tenth off half; how often both are ready depends on the machine's scheduler, so here only: none starves.
-      EXPECT_GT(count[0], n / 50) << capacity;
-      EXPECT_GT(count[2], n / 50) << capacity;
     }
   });
 }

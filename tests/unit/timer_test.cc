@@ -436,7 +436,6 @@ TEST_P(timer_semantics, stop_and_refire_on_ps_that_come_and_go) {
           ended += t.fired;
         }
       });
-    std::atomic<bool> over{false};
     const int before = weft::procs();
     w.go([&] {
       for (int i = 0; i < 10; ++i) {
