@@ -145,7 +145,8 @@ void yield() {
   P* p = m->p;
   if (p->attention.load(relaxed)) return yield_to_scheduler(m);
   G* g = m->curg;
-  if (runq::size(p) == runq::capacity || (g->affinity.load(relaxed) != m->s && g->affinity.load(relaxed) != p)) return yield_to_scheduler(m);
+  if (runq::size(p) == runq::capacity || (g->affinity.load(relaxed) != m->s && g->affinity.load(relaxed) != p))
+    return yield_to_scheduler(m);
   G* to = pick_next(m);
   if (!to) return;
   if (runq::size(p) == runq::capacity) {  // the pick filled it up from the global queue

@@ -3,7 +3,6 @@
 #include "timer.h"
 
 #include <algorithm>
-#include <mutex>
 #include <optional>
 
 #include "quiesce.h"
@@ -160,7 +159,8 @@ void drop_timers(timer_heap& heap) {
 }
 
 void move_timers(timer_heap& to, timer_heap& from) {
-  std::scoped_lock hold(to.lk, from.lk);
+  lock_scope hold_to(to.lk);  // the only place that takes two, and one at a time
+  lock_scope hold_from(from.lk);
   for (auto& e : from.entries) {
     timer* t = timer_of(e);
     to.push(e.when, t);
