@@ -143,7 +143,8 @@ void stop_sysmon(sched* s);
 
 // dump.cc, fault.cc
 [[noreturn]] void die_of_deadlock(sched* s);
-std::string describe(const G* g);
+std::string describe(const G* g);   // id and name
+std::string place(const void* pc);  // module, function and offset, as far as the dynamic symbols tell
 void install_fault_handler();
 void remove_fault_handler();
 void add_pool(stack_pool* pool);  // where the fault handler looks

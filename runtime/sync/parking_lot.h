@@ -36,10 +36,10 @@
 
 #include <chrono>
 #include <cstdint>
-#include <limits>
 #include <optional>
 
 #include "../base/lock.h"
+#include "../sched/deadline.h"
 #include "../sched/park.h"
 
 namespace weft::rt {
@@ -61,8 +61,8 @@ struct WEFT_API wait_entry {
   // Lot's lock.
   wait_entry* next = nullptr;  // of the same object
   wait_entry* prev = nullptr;
-  wait_entry* last = nullptr;        // head of an object's queue only
-  wait_entry* next_head = nullptr;   // head only: of another object
+  wait_entry* last = nullptr;       // head of an object's queue only
+  wait_entry* next_head = nullptr;  // head only: of another object
   const void* object;
   bool (*withdraw)(wait_entry&);  // true: it was queued and is not any more; the caller owns it. Takes the lot's lock
   std::uint64_t want = 0;         // the object's own use
@@ -117,32 +117,14 @@ void wake(wait_entry& e) noexcept;
 void block(wait_entry& e, wait_reason why);
 void block_until(wait_entry& e, wait_reason why, std::int64_t deadline_ns);
 
-// ---- std::chrono to deadlines of os/clock.h, which is std::chrono::steady_clock's clock. Rounded up, never past the representable.
-
-template <class Rep, class Period>
-constexpr std::int64_t saturated_ns(const std::chrono::duration<Rep, Period>& d) {
-  using ns = std::chrono::duration<double, std::nano>;
-  if (std::chrono::duration_cast<ns>(d).count() >= 9.2e18) return os::no_deadline;
-  if (std::chrono::duration_cast<ns>(d).count() <= -9.2e18) return std::numeric_limits<std::int64_t>::min();
-  return std::chrono::ceil<std::chrono::nanoseconds>(d).count();
-}
-
-template <class Rep, class Period>
-std::int64_t deadline_after(const std::chrono::duration<Rep, Period>& d) {
-  std::int64_t ns = saturated_ns(d);
-  std::int64_t now = os::now_ns();
-  if (ns <= 0) return now;
-  return ns > os::no_deadline - now ? os::no_deadline : now + ns;
-}
-
 // f(deadline) until it succeeds or the clock says that it is time: a clock other than the steady one may be set meanwhile.
 template <class Clock, class Duration, class F>
 bool until(const std::chrono::time_point<Clock, Duration>& t, F f) {
   if constexpr (std::is_same_v<Clock, std::chrono::steady_clock>) {
-    return f(saturated_ns(t.time_since_epoch()));
+    return f(deadline_at(t));
   } else {
     for (;;) {
-      if (f(deadline_after(t - Clock::now()))) return true;
+      if (f(deadline_at(t))) return true;
       if (Clock::now() >= t) return false;
     }
   }
