@@ -64,10 +64,10 @@ bool announce(lot& l, word& wd, std::uint32_t w, bool woken) {
   }
   std::uint32_t to = locked | slow | turning | waited_for;
   if (l.first(lot_kind::mutex, &wd)) return wd.compare_exchange_strong(w, to, relaxed, relaxed);  // I3: counted already
-  count_unsettled(&wd);                                              // N1
-  if (wd.compare_exchange_strong(w, to, seq_cst, relaxed)) {         // N2
-    os::fence_heavy();                                               // N3
-    if (wd.load(relaxed) & turning) return true;                     // N4. relaxed: the fence
+  count_unsettled(&wd);                                                                           // N1
+  if (wd.compare_exchange_strong(w, to, seq_cst, relaxed)) {                                      // N2
+    os::fence_heavy();                                                                            // N3
+    if (wd.load(relaxed) & turning) return true;  // N4. relaxed: the fence
   }
   count_settled(&wd);
   return false;
@@ -156,7 +156,8 @@ void mutex::unlock_slow() {
   for (;;) {
     if (!(w & locked)) fatal("mutex::unlock: unlock of unlocked mutex");
     if (!(w & slow)) {  // it turned back to fast
-      if (word_.compare_exchange_weak(w, 0, release, relaxed)) return;  // MUTEX release. An RMW: N2 came first, or sees it
+      if (word_.compare_exchange_weak(w, 0, release, relaxed))
+        return;  // MUTEX release. An RMW: N2 came first, or sees it
       continue;
     }
     if (w & turning) break;

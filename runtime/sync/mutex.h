@@ -124,7 +124,7 @@ class WEFT_API mutex {
       word_.store(0, release);                       // U2. MUTEX release -> lock
       os::fence_light();                             // U3
       if (rt::unsettled_mutexes[rt::lot_index(&word_)].load(relaxed) != 0) [[unlikely]]  // U4
-        rt::settle_mutex(&word_);                    // by address only
+        rt::settle_mutex(&word_);                                                        // by address only
     } else {
       unlock_slow();
     }

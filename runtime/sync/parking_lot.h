@@ -36,7 +36,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <limits>
 #include <optional>
 
 #include "../base/lock.h"

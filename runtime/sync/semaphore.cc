@@ -78,7 +78,8 @@ void semaphore::release(std::int64_t n) {
   for (;;) {
     if ((w >> 1) + more > max_permits) throw std::overflow_error("weft::semaphore: more permits than max()");
     if (!(w & waited_for)) {
-      if (word_.compare_exchange_weak(w, w + 2 * more, weft::release, relaxed)) break;  // PERMIT release. The last touch
+      if (word_.compare_exchange_weak(w, w + 2 * more, weft::release, relaxed))
+        break;  // PERMIT release. The last touch
       continue;
     }
     lot& l = lot_of(this);

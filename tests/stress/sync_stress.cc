@@ -73,10 +73,11 @@ void crowd(int goroutines, F body) {
     body(r);
   });
   wait_group done;
-  for (int k = 0; k < goroutines; ++k) done.go([&body, k] {
-    fast_rand r = rand_of(k);
-    body(r);
-  });
+  for (int k = 0; k < goroutines; ++k)
+    done.go([&body, k] {
+      fast_rand r = rand_of(k);
+      body(r);
+    });
   done.wait();
   a.join();
   b.join();

@@ -184,11 +184,12 @@ TEST_P(condition_variable_test, may_be_destroyed_once_all_have_been_notified) {
       int waiting = 0;
       bool over = false;
       wait_group done;
-      for (int k = 0; k < 2; ++k) done.go([&, k] {
-        std::unique_lock l(m);
-        ++waiting;
-        while (!over) k != 0 ? cv->wait(l) : static_cast<void>(cv->wait_for(l, weft_test::patience));
-      });
+      for (int k = 0; k < 2; ++k)
+        done.go([&, k] {
+          std::unique_lock l(m);
+          ++waiting;
+          while (!over) k != 0 ? cv->wait(l) : static_cast<void>(cv->wait_for(l, weft_test::patience));
+        });
       ASSERT_TRUE(eventually([&] {
         std::lock_guard hold(m);
         return waiting == 2;

@@ -24,18 +24,20 @@ TEST_P(latch_test, opens_at_zero_for_all_and_for_good) {
     mutex m;
     wait_group done;
     EXPECT_FALSE(l.try_wait());
-    for (int k = 0; k < 3; ++k) done.go([&] {
-      l.wait();
-      EXPECT_EQ(before, 5);
-    });
-    for (int k = 0; k < 5; ++k) done.go([&] {
-      {
-        std::lock_guard hold(m);
-        ++before;
-      }
-      if (before % 2 != 0) yield();
-      l.count_down();
-    });
+    for (int k = 0; k < 3; ++k)
+      done.go([&] {
+        l.wait();
+        EXPECT_EQ(before, 5);
+      });
+    for (int k = 0; k < 5; ++k)
+      done.go([&] {
+        {
+          std::lock_guard hold(m);
+          ++before;
+        }
+        if (before % 2 != 0) yield();
+        l.count_down();
+      });
     done.wait();
     l.wait();
     EXPECT_TRUE(l.try_wait());
@@ -77,21 +79,22 @@ TEST_P(latch_test, a_barrier_lets_nobody_into_the_next_phase_before_all_have_arr
     barrier b(n, count);
     std::atomic<int> arrived{0};
     wait_group done;
-    for (int k = 0; k < n; ++k) done.go([&, k] {
-      for (int i = 0; i < phases; ++i) {
-        if ((i + k) % 7 == 0) yield();
-        arrived.fetch_add(1);
-        if (k % 2 == 0) {
+    for (int k = 0; k < n; ++k)
+      done.go([&, k] {
+        for (int i = 0; i < phases; ++i) {
+          if ((i + k) % 7 == 0) yield();
+          arrived.fetch_add(1);
+          if (k % 2 == 0) {
+            b.arrive_and_wait();
+          } else {
+            auto t = b.arrive();
+            b.wait(std::move(t));
+          }
+          EXPECT_GE(arrived.load(), n * (i + 1));
+          EXPECT_GE(completed, i + 1);
           b.arrive_and_wait();
-        } else {
-          auto t = b.arrive();
-          b.wait(std::move(t));
         }
-        EXPECT_GE(arrived.load(), n * (i + 1));
-        EXPECT_GE(completed, i + 1);
-        b.arrive_and_wait();
-      }
-    });
+      });
     done.wait();
     EXPECT_EQ(completed, 2 * phases);
   });
@@ -102,9 +105,10 @@ TEST_P(latch_test, who_drops_out_of_a_barrier_is_not_waited_for) {
     barrier b(3);
     wait_group done;
     done.go([&] { b.arrive_and_drop(); });
-    for (int k = 0; k < 2; ++k) done.go([&] {
-      for (int i = 0; i < 10; ++i) b.arrive_and_wait();
-    });
+    for (int k = 0; k < 2; ++k)
+      done.go([&] {
+        for (int i = 0; i < 10; ++i) b.arrive_and_wait();
+      });
     done.wait();
     EXPECT_THROW(static_cast<void>(b.arrive(3)), std::logic_error);
   });

@@ -53,12 +53,13 @@ TEST_P(mutex_test, counting_under_it_loses_nothing) {
   long long count = 0;
   run([&] {
     wait_group done;
-    for (int k = 0; k < 8; ++k) done.go([&] {
-      for (int i = 0; i < per; ++i) {
-        std::lock_guard hold(m);
-        ++count;
-      }
-    });
+    for (int k = 0; k < 8; ++k)
+      done.go([&] {
+        for (int i = 0; i < per; ++i) {
+          std::lock_guard hold(m);
+          ++count;
+        }
+      });
     done.wait();
   });
   EXPECT_EQ(count, 8LL * per);
@@ -71,15 +72,16 @@ TEST_P(mutex_test, held_across_a_yield_it_keeps_the_others_out) {
   long long count = 0;
   run([&] {
     wait_group done;
-    for (int k = 0; k < 8; ++k) done.go([&] {
-      for (int i = 0; i < per; ++i) {
-        std::unique_lock hold(m);
-        EXPECT_EQ(++inside, 1);
-        yield();
-        EXPECT_EQ(inside--, 1);
-        ++count;
-      }
-    });
+    for (int k = 0; k < 8; ++k)
+      done.go([&] {
+        for (int i = 0; i < per; ++i) {
+          std::unique_lock hold(m);
+          EXPECT_EQ(++inside, 1);
+          yield();
+          EXPECT_EQ(inside--, 1);
+          ++count;
+        }
+      });
     done.wait();
   });
   EXPECT_EQ(count, 8LL * per);
@@ -102,17 +104,18 @@ TEST_P(mutex_test, scoped_lock_takes_two_in_any_order) {
     mutex a, b;
     int count = 0;
     wait_group done;
-    for (int k = 0; k < 4; ++k) done.go([&, k] {
-      for (int i = 0; i < per; ++i) {
-        if (k % 2 != 0) {
-          std::scoped_lock hold(a, b);
-          ++count;
-        } else {
-          std::scoped_lock hold(b, a);
-          ++count;
+    for (int k = 0; k < 4; ++k)
+      done.go([&, k] {
+        for (int i = 0; i < per; ++i) {
+          if (k % 2 != 0) {
+            std::scoped_lock hold(a, b);
+            ++count;
+          } else {
+            std::scoped_lock hold(b, a);
+            ++count;
+          }
         }
-      }
-    });
+      });
     done.wait();
     EXPECT_EQ(count, 4 * per);
   });
@@ -154,15 +157,16 @@ TEST_P(mutex_test, who_waits_gets_it_from_one_who_takes_it_again_at_once) {
     mutex m;
     std::atomic<bool> stop{false};
     wait_group done;
-    for (int k = 0; k < 2; ++k) done.go([&] {
-      while (!stop) {
-        m.lock();
-        const auto until = std::chrono::steady_clock::now() + 20us;
-        while (std::chrono::steady_clock::now() < until) {
+    for (int k = 0; k < 2; ++k)
+      done.go([&] {
+        while (!stop) {
+          m.lock();
+          const auto until = std::chrono::steady_clock::now() + 20us;
+          while (std::chrono::steady_clock::now() < until) {
+          }
+          m.unlock();
         }
-        m.unlock();
-      }
-    });
+      });
     int got = 0;
     ASSERT_TRUE(eventually([&] {
       m.lock();
@@ -238,10 +242,11 @@ TEST_P(mutex_test, contended_and_quiet_in_turn) {
     for (int round = 0; round < scaled(20); ++round) {
       wait_group done;
       m.lock();
-      for (int k = 0; k < 3; ++k) done.go([&] {
-        m.lock();
-        m.unlock();
-      });
+      for (int k = 0; k < 3; ++k)
+        done.go([&] {
+          m.lock();
+          m.unlock();
+        });
       for (int i = 0; i < 5; ++i) yield();
       m.unlock();
       done.wait();

@@ -19,13 +19,16 @@ TEST_P(once_test, is_done_once_and_all_wait_until_it_is) {
       once o;
       int value = 0;
       wait_group done;
-      for (int k = 0; k < 8; ++k) done.go([&] {
-        o.do_once([&](int by) {
-          yield();
-          value += by;
-        }, 7);
-        EXPECT_EQ(value, 7);
-      });
+      for (int k = 0; k < 8; ++k)
+        done.go([&] {
+          o.do_once(
+              [&](int by) {
+                yield();
+                value += by;
+              },
+              7);
+          EXPECT_EQ(value, 7);
+        });
       done.wait();
       o([&] { ++value; });
       EXPECT_EQ(value, 7);
@@ -39,17 +42,18 @@ TEST_P(once_test, who_throws_gets_the_exception_and_the_next_one_tries_again) {
     int tries = 0, failures = 0;
     mutex m;
     wait_group done;
-    for (int k = 0; k < 8; ++k) done.go([&] {
-      try {
-        o.do_once([&] {
-          yield();
-          if (++tries < 4) throw std::runtime_error("not yet");
-        });
-      } catch (const std::runtime_error&) {
-        std::lock_guard hold(m);
-        ++failures;
-      }
-    });
+    for (int k = 0; k < 8; ++k)
+      done.go([&] {
+        try {
+          o.do_once([&] {
+            yield();
+            if (++tries < 4) throw std::runtime_error("not yet");
+          });
+        } catch (const std::runtime_error&) {
+          std::lock_guard hold(m);
+          ++failures;
+        }
+      });
     done.wait();
     EXPECT_EQ(tries, 4);
     EXPECT_EQ(failures, 3);

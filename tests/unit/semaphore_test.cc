@@ -25,15 +25,16 @@ TEST_P(semaphore_test, never_more_inside_than_permits) {
     semaphore s(3);
     std::atomic<int> inside{0};
     wait_group done;
-    for (int k = 0; k < 8; ++k) done.go([&] {
-      for (int i = 0; i < per; ++i) {
-        s.acquire();
-        EXPECT_LE(inside.fetch_add(1) + 1, 3);
-        if (i % 8 == 0) yield();
-        inside.fetch_sub(1);
-        s.release();
-      }
-    });
+    for (int k = 0; k < 8; ++k)
+      done.go([&] {
+        for (int i = 0; i < per; ++i) {
+          s.acquire();
+          EXPECT_LE(inside.fetch_add(1) + 1, 3);
+          if (i % 8 == 0) yield();
+          inside.fetch_sub(1);
+          s.release();
+        }
+      });
     done.wait();
     EXPECT_TRUE(s.try_acquire(3));
     EXPECT_FALSE(s.try_acquire());
@@ -45,13 +46,14 @@ TEST_P(semaphore_test, a_big_request_is_not_starved_by_small_ones) {
     semaphore s(4);
     std::atomic<bool> stop{false};
     wait_group done;
-    for (int k = 0; k < 4; ++k) done.go([&] {
-      while (!stop) {
-        s.acquire();
-        yield();
-        s.release();
-      }
-    });
+    for (int k = 0; k < 4; ++k)
+      done.go([&] {
+        while (!stop) {
+          s.acquire();
+          yield();
+          s.release();
+        }
+      });
     for (int i = 0; i < 20; ++i) {
       s.acquire(4);
       s.release(4);

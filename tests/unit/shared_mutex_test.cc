@@ -25,24 +25,25 @@ TEST_P(shared_mutex_test, readers_are_side_by_side_and_a_writer_is_alone) {
     std::atomic<int> readers{0}, writers{0};
     long long written = 0;
     wait_group done;
-    for (int k = 0; k < 6; ++k) done.go([&, k] {
-      for (int i = 0; i < per; ++i) {
-        if ((i + k) % 3 == 0) {
-          std::unique_lock hold(m);
-          EXPECT_EQ(writers.fetch_add(1), 0);
-          EXPECT_EQ(readers.load(), 0);
-          ++written;
-          if (i % 16 == 0) yield();
-          writers.fetch_sub(1);
-        } else {
-          std::shared_lock hold(m);
-          readers.fetch_add(1);
-          EXPECT_EQ(writers.load(), 0);
-          if (i % 16 == 0) yield();
-          readers.fetch_sub(1);
+    for (int k = 0; k < 6; ++k)
+      done.go([&, k] {
+        for (int i = 0; i < per; ++i) {
+          if ((i + k) % 3 == 0) {
+            std::unique_lock hold(m);
+            EXPECT_EQ(writers.fetch_add(1), 0);
+            EXPECT_EQ(readers.load(), 0);
+            ++written;
+            if (i % 16 == 0) yield();
+            writers.fetch_sub(1);
+          } else {
+            std::shared_lock hold(m);
+            readers.fetch_add(1);
+            EXPECT_EQ(writers.load(), 0);
+            if (i % 16 == 0) yield();
+            readers.fetch_sub(1);
+          }
         }
-      }
-    });
+      });
     done.wait();
     EXPECT_GT(written, 0);
   });
@@ -70,12 +71,13 @@ TEST_P(shared_mutex_test, a_writer_that_waits_keeps_new_readers_out_and_gets_its
     shared_mutex m;
     std::atomic<bool> stop{false};
     wait_group done;
-    for (int k = 0; k < 4; ++k) done.go([&] {
-      while (!stop) {
-        std::shared_lock hold(m);
-        yield();
-      }
-    });
+    for (int k = 0; k < 4; ++k)
+      done.go([&] {
+        while (!stop) {
+          std::shared_lock hold(m);
+          yield();
+        }
+      });
     for (int i = 0; i < 20; ++i) {
       std::unique_lock hold(m);
       yield();
@@ -107,12 +109,13 @@ TEST_P(shared_mutex_test, readers_get_their_turn_among_writers) {
     shared_mutex m;
     std::atomic<bool> stop{false};
     wait_group done;
-    for (int k = 0; k < 4; ++k) done.go([&] {
-      while (!stop) {
-        std::unique_lock hold(m);
-        yield();
-      }
-    });
+    for (int k = 0; k < 4; ++k)
+      done.go([&] {
+        while (!stop) {
+          std::unique_lock hold(m);
+          yield();
+        }
+      });
     for (int i = 0; i < 20; ++i) {
       std::shared_lock hold(m);
       yield();
