@@ -259,6 +259,30 @@ inline result channel(std::int64_t n, std::size_t capacity, std::int64_t each) {
   return {elapsed, per * each, sum.load(std::memory_order_relaxed) == each * sum_below(per)};
 }
 
+// ---- mutex --------------------------------------------------------------------------------------------------------
+
+/// Eight goroutines count, under one mutex. One op is one lock, count, unlock.
+inline result counting_under_mutex(std::int64_t n) {
+  const std::int64_t per = std::max<std::int64_t>(n / 8, 1);
+  weft::mutex mu;
+  weft::wait_group done;
+  std::int64_t count = 0;
+  const stopwatch watch;
+  for (int k = 0; k < 8; ++k) {
+    done.add(1);
+    weft::go([&mu, &done, &count, per] {
+      for (std::int64_t i = 0; i < per; ++i) {
+        mu.lock();
+        ++count;
+        mu.unlock();
+      }
+      done.done();
+    });
+  }
+  done.wait();
+  return {watch.elapsed(), 8 * per, count == 8 * per};
+}
+
 // ---- fork and join ------------------------------------------------------------------------------------------------
 
 constexpr std::int64_t serial_fib(std::int64_t n) { return n < 2 ? n : serial_fib(n - 1) + serial_fib(n - 2); }

@@ -14,6 +14,8 @@
 
 #include <chrono>
 #include <cstdint>
+#include <mutex>
+#include <thread>
 
 #include <weft/weft.h>
 
@@ -113,6 +115,30 @@ void chan_alone_try_recv_empty(benchmark::State& state) {
   });
 }
 BENCHMARK(chan_alone_try_recv_empty)->Apply(at_each_p);
+
+// ---- mutex --------------------------------------------------------------------------------------------------------
+
+// One lock and one unlock, by the only one who wants it. Not of the mutex's, but of the loop's: the counter, and what asks for it.
+template <class Mutex>
+void uncontended(benchmark::State& state) {
+  std::thread([] {}).join();  // from now on nobody may think that there is but one thread
+  weft::run({.procs = 1}, [&] {
+    Mutex m;
+    std::int64_t count = 0;
+    for (auto _ : state) {
+      m.lock();
+      benchmark::DoNotOptimize(++count);
+      m.unlock();
+    }
+  });
+}
+BENCHMARK_TEMPLATE(uncontended, weft::mutex);
+BENCHMARK_TEMPLATE(uncontended, std::mutex);
+
+void mutex_of_eight(benchmark::State& state) {
+  in_runtime(state, 80'000, [] { return bench::counting_under_mutex(80'000); });
+}
+BENCHMARK(mutex_of_eight)->Apply(at_each_p);
 
 // ---- channels, ping-pong ------------------------------------------------------------------------------------------
 

@@ -132,6 +132,7 @@ constexpr workload workloads[] = {
     {"chan1_1x1", [](std::int64_t n) { return plain(bench::channel(n, 1, 1)); }},
     {"chan1_4x4", [](std::int64_t n) { return plain(bench::channel(n, 1, 4)); }},
     {"contended", [](std::int64_t n) { return plain(bench::channel(n, 0, 8)); }},
+    {"mutex", [](std::int64_t n) { return plain(bench::counting_under_mutex(n)); }},
     {"steal", [](std::int64_t n) { return plain(bench::fork_join_fib(n)); }, 2, 45},  // fib(n), not n ops
 };
 

@@ -6,6 +6,7 @@
 //   send                c.send(v)                              c <- v                          buffer full / no receiver
 //   receive             c.recv() -> std::optional<T>           v, ok := <-c                    buffer empty / no sender
 //   without waiting     c.try_send(v), c.try_recv()            select with default             never
+//   with a deadline     c.send_for(v, d), c.recv_for(d)        select with time.After         until d has passed
 //   close               c.close()                              close(c)                        never
 //   length, capacity    c.len(), c.cap()                       len(c), cap(c)                  never
 //   all values          for (T v : c)                          for v := range c                as receive
@@ -29,6 +30,7 @@
 
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <iterator>
 #include <memory>
@@ -38,6 +40,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "../sched/deadline.h"
 #include "chan_core.h"
 
 namespace weft {
@@ -130,6 +133,7 @@ struct typed_chan {
     s.turn.store(masked(position + c.ring_mask + 1), release);  // RING-FREE release -> acquire in ring_put, a lap later
   }
   static void destroy(chan_core* c) {
+    if (word::kind_of(c->word.load(relaxed)) >= word::receivers) drop_list(c);  // relaxed: as below
     if (c->capacity != 0) {
       std::uint64_t w = c->word.load(relaxed);  // relaxed: the last handle; ordered by refs
       for (std::uint32_t i = 0, n = word::count_of(w); i < n; ++i)
@@ -254,6 +258,42 @@ struct typed_chan {
     }
     return try_result<T>(try_result<T>::state::closed);
   }
+
+  // Again while the deadline has passed on steady_clock but not on the clock that was asked for.
+  template <class Clock, class Duration>
+  static bool send_by(chan_core* c, T* from, const std::chrono::time_point<Clock, Duration>& t) {
+    for (;;) {
+      chan_result r = send_until(c, from, deadline_at(t));
+      if (r == chan_result::done) return true;
+      if (r == chan_result::closed) throw_send_on_closed();
+      if (std::is_same_v<Clock, std::chrono::steady_clock> || Clock::now() >= t) return false;
+    }
+  }
+  static try_result<T> receive_by_ns(chan_core* c, std::int64_t when_ns) {
+    std::optional<T> v;
+    switch (receive_until(c, &v, when_ns)) {
+      case chan_result::done:
+        return try_result<T>(std::move(v));
+      case chan_result::would_block:
+        return try_result<T>(try_result<T>::state::empty);
+      case chan_result::closed:
+        break;
+    }
+    return try_result<T>(try_result<T>::state::closed);
+  }
+  template <class Clock, class Duration>
+  static try_result<T> receive_by(chan_core* c, const std::chrono::time_point<Clock, Duration>& t) {
+    for (;;) {
+      try_result<T> r = receive_by_ns(c, deadline_at(t));
+      if (!r.is_empty() || std::is_same_v<Clock, std::chrono::steady_clock> || Clock::now() >= t) return r;
+    }
+  }
+  template <class Rep, class Period>
+  static bool send_within(chan_core* c, T* from, const std::chrono::duration<Rep, Period>& d) {
+    chan_result r = send_until(c, from, deadline_after(d));
+    if (r == chan_result::closed) throw_send_on_closed();
+    return r == chan_result::done;
+  }
 };
 
 // The counted handle.
@@ -330,6 +370,28 @@ class send_chan : public rt::chan_base {
   }
   bool try_send_from(T& v) const { return rt::typed_chan<T>::try_send(handle_.core(), std::addressof(v)); }
 
+  // Parks until sent or the time has come: then false, and v keeps its value. A value that can be sent at once is, whatever the
+  // time. Throws closed_channel.
+  template <class Rep, class Period>
+  bool send_for(T&& v, const std::chrono::duration<Rep, Period>& d) const {
+    return rt::typed_chan<T>::send_within(handle_.core(), std::addressof(v), d);
+  }
+  template <class Rep, class Period>
+  bool send_for(const T& v, const std::chrono::duration<Rep, Period>& d) const requires std::copy_constructible<T> {
+    T copy(v);
+    return rt::typed_chan<T>::send_within(handle_.core(), std::addressof(copy), d);
+  }
+  template <class Clock, class Duration>
+  bool send_until(T&& v, const std::chrono::time_point<Clock, Duration>& t) const {
+    return rt::typed_chan<T>::send_by(handle_.core(), std::addressof(v), t);
+  }
+  template <class Clock, class Duration>
+  bool send_until(const T& v,
+                  const std::chrono::time_point<Clock, Duration>& t) const requires std::copy_constructible<T> {
+    T copy(v);
+    return rt::typed_chan<T>::send_by(handle_.core(), std::addressof(copy), t);
+  }
+
   // No more values: parked and later receivers get what is left, then nothing; parked senders throw. Lock-free.
   // Throws closed_channel when closed already, or nil.
   void close() const { rt::close_or_throw(handle_.core()); }
@@ -344,7 +406,8 @@ template <class T>
 class recv_chan : public rt::chan_base {
  public:
   using value_type = T;
-  recv_chan() noexcept = default;  // nil
+  recv_chan() noexcept = default;                                              // nil
+  explicit recv_chan(rt::chan_handle h) noexcept : chan_base(std::move(h)) {}  // the runtime's
 
   // Parks until there is a value. Empty once the channel is closed and drained.
   [[gnu::always_inline]] std::optional<T> recv() const {
@@ -355,6 +418,17 @@ class recv_chan : public rt::chan_base {
 
   // Receives if that needs no waiting.
   try_result<T> try_recv() const { return rt::typed_chan<T>::try_receive(handle_.core()); }
+
+  // Parks until there is a value, the channel is closed and drained, or the time has come: then is_empty(). On an ordinary thread
+  // it polls, at least every millisecond.
+  template <class Rep, class Period>
+  try_result<T> recv_for(const std::chrono::duration<Rep, Period>& d) const {
+    return rt::typed_chan<T>::receive_by_ns(handle_.core(), rt::deadline_after(d));
+  }
+  template <class Clock, class Duration>
+  try_result<T> recv_until(const std::chrono::time_point<Clock, Duration>& t) const {
+    return rt::typed_chan<T>::receive_by(handle_.core(), t);
+  }
 
   // for (T v : c): receives until the channel is closed and drained.
   class iterator {
@@ -383,10 +457,6 @@ class recv_chan : public rt::chan_base {
   };
   iterator begin() const { return iterator(handle_); }
   std::default_sentinel_t end() const { return {}; }
-
- private:
-  friend class chan<T>;
-  explicit recv_chan(rt::chan_handle h) noexcept : chan_base(std::move(h)) {}
 };
 
 template <class T>
@@ -414,7 +484,40 @@ class chan : public rt::chan_base {
     return try_send_from(copy);
   }
   bool try_send_from(T& v) const { return rt::typed_chan<T>::try_send(handle_.core(), std::addressof(v)); }
+
+  // Parks until sent or the time has come: then false, and v keeps its value. A value that can be sent at once is, whatever the
+  // time. Throws closed_channel.
+  template <class Rep, class Period>
+  bool send_for(T&& v, const std::chrono::duration<Rep, Period>& d) const {
+    return rt::typed_chan<T>::send_within(handle_.core(), std::addressof(v), d);
+  }
+  template <class Rep, class Period>
+  bool send_for(const T& v, const std::chrono::duration<Rep, Period>& d) const requires std::copy_constructible<T> {
+    T copy(v);
+    return rt::typed_chan<T>::send_within(handle_.core(), std::addressof(copy), d);
+  }
+  template <class Clock, class Duration>
+  bool send_until(T&& v, const std::chrono::time_point<Clock, Duration>& t) const {
+    return rt::typed_chan<T>::send_by(handle_.core(), std::addressof(v), t);
+  }
+  template <class Clock, class Duration>
+  bool send_until(const T& v,
+                  const std::chrono::time_point<Clock, Duration>& t) const requires std::copy_constructible<T> {
+    T copy(v);
+    return rt::typed_chan<T>::send_by(handle_.core(), std::addressof(copy), t);
+  }
   try_result<T> try_recv() const { return rt::typed_chan<T>::try_receive(handle_.core()); }
+
+  // Parks until there is a value, the channel is closed and drained, or the time has come: then is_empty(). On an ordinary thread
+  // it polls, at least every millisecond.
+  template <class Rep, class Period>
+  try_result<T> recv_for(const std::chrono::duration<Rep, Period>& d) const {
+    return rt::typed_chan<T>::receive_by_ns(handle_.core(), rt::deadline_after(d));
+  }
+  template <class Clock, class Duration>
+  try_result<T> recv_until(const std::chrono::time_point<Clock, Duration>& t) const {
+    return rt::typed_chan<T>::receive_by(handle_.core(), t);
+  }
   void close() const { rt::close_or_throw(handle_.core()); }
   iterator begin() const { return recv_chan<T>(handle_).begin(); }
   std::default_sentinel_t end() const { return {}; }

@@ -313,6 +313,19 @@ bool close_chan(chan_core* c) {
   }
 }
 
+void drop_list(chan_core* c) noexcept {
+  caller me;
+  section in(me.smr);
+  for (;;) {
+    std::uint64_t w = c->word.load(acquire);
+    if (word::kind_of(w) < word::receivers) return;
+    wait_node* n = word::node_of(w);
+    std::uint64_t next = n->next.load(acquire);
+    // All are dead: who waits, waits on a handle. One that is not is left to its fate, without its node.
+    unlink(c, me, w, n, link::marked(next) ? next : next | link::dead);
+  }
+}
+
 std::size_t chan_len(const chan_core& c) {
   std::uint64_t w = c.word.load(relaxed);  // relaxed: a snapshot
   switch (word::kind_of(w)) {

@@ -63,12 +63,17 @@ enum class chan_result : std::uint8_t { done, closed, would_block };
 // would_block leaves in *seen, if given, the word by which there was nothing to do.
 WEFT_API chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* seen = nullptr);
 WEFT_API chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* seen = nullptr);
+// With a deadline (timer_chan.cc): would_block is its passing.
+WEFT_API chan_result send_until(chan_core* c, void* from, std::int64_t when_ns);
+WEFT_API chan_result receive_until(chan_core* c, void* to, std::int64_t when_ns);
 // False: it was closed already.
 WEFT_API bool close_chan(chan_core* c);
 // A value, and for good: a nil channel never readies anybody.
 [[noreturn]] WEFT_API void block_forever(wait_reason why);
 // A slot is not ready yet: its last user is between move and turn.
 WEFT_API void wait_turn(atomic<std::uint32_t>& turn, std::uint32_t wanted);
+// The last handle is gone: takes out what selects left in the list. Then the word is open, and says what is in the ring.
+WEFT_API void drop_list(chan_core* c) noexcept;
 WEFT_API std::size_t chan_len(const chan_core& c);
 
 }  // namespace weft::rt

@@ -35,10 +35,16 @@ const char* to_string(wait_reason r) {
       return "sleep";
     case wait_reason::mutex:
       return "mutex lock";
+    case wait_reason::shared_mutex:
+      return "shared_mutex lock";
     case wait_reason::condition_variable:
       return "condition_variable wait";
     case wait_reason::semaphore:
       return "semaphore acquire";
+    case wait_reason::latch:
+      return "latch wait";
+    case wait_reason::barrier:
+      return "barrier wait";
     case wait_reason::blocking:
       return "blocking call";
     case wait_reason::io:

@@ -46,8 +46,11 @@ enum class wait_reason : std::uint8_t {
   select_empty,
   sleep,
   mutex,
+  shared_mutex,
   condition_variable,
   semaphore,
+  latch,
+  barrier,
   blocking,
   io,
 };

@@ -20,6 +20,7 @@
 #include <stdexcept>
 
 #include "../base/check.h"
+#include "locals.h"
 #include "quiesce.h"
 #include "world.h"
 
@@ -123,6 +124,8 @@ void goroutine_main(void* arg) {
   arrived_fresh();
   G* g = static_cast<G*>(arg);
   g->entry(g);
+  if (g->locals) [[unlikely]]
+    end_locals(g);  // on this stack, and while it is a goroutine like any other: destructors may park
   goroutine_exit();
 }
 

@@ -113,7 +113,17 @@ void ready_slow(waiter* w) {
   if (s->nidle.load(relaxed) != 0 && s->nspinning.load(relaxed) == 0) wake_p(s);
 }
 
+void hold_switches(M* m) noexcept {
+  if (m) ++m->more->no_switch;
+}
+
+void allow_switches(M* m) noexcept {
+  if (m) --m->more->no_switch;
+}
+
 void cooperate_slow(M* m) {
+  // On the scheduler's stack there is nobody to yield; the next call of a goroutine's finds the budget as it is.
+  if (!m->curg || m->more->no_switch != 0) return;
   P* p = m->p;
   refill(p);
   if (p->attention.load(relaxed)) return yield_to_scheduler(m);
@@ -131,12 +141,11 @@ namespace weft {
 void yield() {
   using namespace rt;
   M* m = self();
-  if (!m || !m->curg) return os::yield_thread();
+  if (!m || !m->curg || m->more->no_switch != 0) return os::yield_thread();
   P* p = m->p;
   if (p->attention.load(relaxed)) return yield_to_scheduler(m);
   G* g = m->curg;
-  if (runq::size(p) == runq::capacity || (g->affinity.load(relaxed) != m->s && g->affinity.load(relaxed) != p))
-    return yield_to_scheduler(m);
+  if (runq::size(p) == runq::capacity || (g->affinity.load(relaxed) != m->s && g->affinity.load(relaxed) != p)) return yield_to_scheduler(m);
   G* to = pick_next(m);
   if (!to) return;
   if (runq::size(p) == runq::capacity) {  // the pick filled it up from the global queue

@@ -45,6 +45,10 @@ WEFT_API void park_lost(G* g);
 WEFT_API void ready_slow(waiter* w);
 WEFT_API void nag_sysmon(P* p);
 WEFT_API void cooperate_slow(M* m);
+// Between the two, calls of the runtime on this thread do not yield: for whoever holds a runtime_lock, and for timers, which fire in
+// the midst of a park. Nothing in between may park. Nestable; `m` may be null, an ordinary thread.
+WEFT_API void hold_switches(M* m) noexcept;
+WEFT_API void allow_switches(M* m) noexcept;
 
 // Parks the current goroutine of `m`, publishing it by *word: expected -> desired. Returns how it ended once somebody readied it; `no`
 // at once, and nothing has happened, when the word held something else. Unless `no`, `m` may be another thread's M by now.

@@ -414,6 +414,7 @@ G* find_runnable(M* m) {
       if (!eligible(m, g)) continue;
       return g;
     }
+    free_cached(s, m->p, p_cache_idle);  // an idle P hoards no stacks
     {
       std::lock_guard hold(s->lk);
       if (s->globq.n != 0 && !m->p->attention.load(relaxed)) continue;

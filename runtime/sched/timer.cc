@@ -3,7 +3,10 @@
 #include "timer.h"
 
 #include <algorithm>
+#include <mutex>
+#include <optional>
 
+#include "quiesce.h"
 #include "world.h"
 
 namespace weft::rt {
@@ -100,8 +103,28 @@ bool stop_timer(timer& t) noexcept {
 
 bool run_timers(timer_heap& heap, std::int64_t now) {
   bool any = false;
+  // We may be inside somebody's park: on the stack of a goroutine that is about to wait, with its section open. So fire() must not
+  // yield, and what it does to channels must not end that section: it gets a record of its own.
+  struct visitor {
+    M* m = self();
+    smr_record* outer = m->smr;
+    visitor() {
+      if (outer->pin.load(relaxed) != 0) {  // relaxed: our own
+        if (!m->more->guest_smr) m->more->guest_smr = smr_enter_thread();
+        m->smr = m->more->guest_smr;
+      }
+      hold_switches(m);
+    }
+    ~visitor() {
+      m->smr = outer;
+      allow_switches(m);
+    }
+  };
+  std::optional<visitor> guest;
   for (;;) {
     timer* t;
+    if (heap.first.load(relaxed) > now) break;  // relaxed: a hint, looked at again under lk or later
+    if (!guest) guest.emplace();
     {
       lock_scope hold(heap.lk);
       if (heap.entries.empty() || heap.entries[0].when > now) break;
@@ -137,8 +160,7 @@ void drop_timers(timer_heap& heap) {
 }
 
 void move_timers(timer_heap& to, timer_heap& from) {
-  lock_scope hold_to(to.lk);  // the only place that takes two, and one at a time
-  lock_scope hold_from(from.lk);
+  std::scoped_lock hold(to.lk, from.lk);
   for (auto& e : from.entries) {
     timer* t = timer_of(e);
     to.push(e.when, t);

@@ -67,6 +67,7 @@ void bind_m(M* m) {
 
 void unbind_m(M* m) {
   smr_leave_thread(m->smr);
+  if (m->more->guest_smr) smr_leave_thread(std::exchange(m->more->guest_smr, nullptr));
   os::set_self(nullptr);
 }
 

@@ -26,6 +26,7 @@ namespace weft::rt {
 inline constexpr std::size_t m_stack_bytes = 256 << 10;
 // Free slots of the default size that a P keeps for itself.
 inline constexpr std::uint32_t p_cache_max = 128;
+inline constexpr std::uint32_t p_cache_idle = 32;
 
 struct M::parts {
   M* self = nullptr;
@@ -36,6 +37,9 @@ struct M::parts {
   unsigned waker_cpu = ~0U;  // with next_p: where the thread runs that woke this one
   G* requeue = nullptr;      // a goroutine that yielded into the scheduler: to be queued now that it is saved
   G* to_pool = nullptr;      // a finished goroutine whose slot this M's P does not cache: to be freed off its stack
+  smr_record* guest_smr =
+      nullptr;  // this M: for timers that fire inside another section (run_timers); made when first wanted
+  std::uint32_t no_switch = 0;  // this M: hold_switches
   std::unique_ptr<os::alt_stack> alt;
 };
 
@@ -139,8 +143,7 @@ void stop_sysmon(sched* s);
 
 // dump.cc, fault.cc
 [[noreturn]] void die_of_deadlock(sched* s);
-std::string describe(const G* g);   // id and name
-std::string place(const void* pc);  // module, function and offset, as far as the dynamic symbols tell
+std::string describe(const G* g);
 void install_fault_handler();
 void remove_fault_handler();
 void add_pool(stack_pool* pool);  // where the fault handler looks
