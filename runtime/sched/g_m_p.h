@@ -98,7 +98,7 @@ struct G : waiter {
   void (*entry)(G*) = nullptr;       // birth: runs and destroys the closure
   void* closure = nullptr;           // birth
   char* stack_lo = nullptr;          // slot: lowest usable byte, for good
-  std::uint32_t stack_size = 0;      // slot: usable KiB, for good
+  std::uint32_t stack_size = 0;      // slot: usable bytes, for good
   std::uint32_t size_class = 0;      // slot: for good
   void* locals = nullptr;            // owner: goroutine_local values
   void* tsan_fiber = nullptr;        // sanitizer builds only
