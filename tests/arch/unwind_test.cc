@@ -182,7 +182,7 @@ TEST_P(unwind, a_channel_operation_throws_through_its_inlined_switch) {
   EXPECT_EQ(counted::alive, 0);
 }
 
-TEST_P(unwind, gdb_stops_at_the_first_frame) {
+TEST(gdb, stops_at_the_first_frame_of_a_goroutine) {
   if (std::system("gdb --version > /dev/null 2>&1") != 0) GTEST_SKIP() << "no gdb here";
   if (WEFT_ASAN || WEFT_TSAN) GTEST_SKIP() << "the sanitizer wants its own way of starting a program";
   if (std::getenv("QEMU_LD_PREFIX") != nullptr) GTEST_SKIP() << "gdb does not see into qemu-user";
