@@ -140,6 +140,8 @@ void release_p(sched* s, P* p) {
   }
 }
 
+M* take_idle_m(sched* s);
+
 // A sleeping M, or a new one, gets `p`. When no thread is to be had the P stays idle: the Ms that run find its work.
 void run_p(sched* s, P* p, M* idle_m, bool spinning) {
   if (idle_m) {
@@ -160,9 +162,18 @@ void run_p(sched* s, P* p, M* idle_m, bool spinning) {
       throw;
     }
   } catch (const std::exception&) {
-    if (spinning) s->nspinning.fetch_sub(1, seq_cst);
-    std::lock_guard hold(s->lk);
-    release_p(s, p);
+    M* late;
+    {
+      std::lock_guard hold(s->lk);
+      late = take_idle_m(s);
+      if (!late) {
+        // Every M runs. Each that goes to sleep from now on sees this P idle, and no spinner that is none.
+        if (spinning) s->nspinning.fetch_sub(1, seq_cst);
+        release_p(s, p);
+      }
+    }
+    // One went to sleep while we tried, and left the last look, or the verdict on the run, to us.
+    if (late) run_p(s, p, late, spinning);
   }
 }
 
@@ -221,21 +232,27 @@ P* take_idle_p(sched* s) {
 }
 
 void wake_p(sched* s) {
-  if (s->nidle.load(relaxed) == 0) return;  // relaxed: S3, after the caller's fence
-  int none = 0;
-  if (!s->nspinning.compare_exchange_strong(none, 1, seq_cst, relaxed)) return;
-  P* p;
-  M* m = nullptr;
-  {
-    std::lock_guard hold(s->lk);
-    p = take_idle_p(s);
-    if (p) m = take_idle_m(s);
-  }
-  if (!p) {
+  for (;;) {
+    if (s->nidle.load(relaxed) == 0) return;  // relaxed: S3, after the caller's fence
+    int none = 0;
+    if (!s->nspinning.compare_exchange_strong(none, 1, seq_cst, relaxed)) return;
+    P* p;
+    M* m = nullptr;
+    bool over;
+    {
+      std::lock_guard hold(s->lk);
+      over = s->over.load(relaxed);
+      p = over ? nullptr : take_idle_p(s);
+      if (p) m = take_idle_m(s);
+    }
+    if (p) return run_p(s, p, m, true);
+    // Somebody else took the P: no spinner after all. But others have counted on one meanwhile: a submitter that wakes nobody, and the
+    // last M to sleep, whose verdict (quiescence) it held up. So look again: if an M went idle before this, it is ours to wake; if it
+    // does after this, it sees that nobody spins.
     s->nspinning.fetch_sub(1, seq_cst);
-    return;
+    if (over) return;
+    os::fence_full();
   }
-  run_p(s, p, m, true);
 }
 
 void start_p(sched* s, P* p) {
