@@ -113,6 +113,9 @@ def check_file(root, path):
 
     if sealed and room != "runtime/os":
         for match in DOOR.finditer(TOKEN.sub(lambda m: blank(m, keep_strings=False), text)):
+            # std::unique_lock, std::call_once's habits and std::cv_status are the vocabulary of what is to look like std's.
+            if room == "runtime/sync" and match.group(0) in ("#include <mutex>", "#include <condition_variable>"):
+                continue
             yield line_at(match), f"`{match.group(0)}` outside runtime/os/"
 
 

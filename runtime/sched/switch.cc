@@ -27,9 +27,7 @@ struct side {
   std::size_t size;
 };
 
-side side_of(G* g) {
-  return {&g->ctx, g->tsan_fiber, &g->asan_fake_stack, g->stack_lo, g->stack_size};
-}
+side side_of(G* g) { return {&g->ctx, g->tsan_fiber, &g->asan_fake_stack, g->stack_lo, g->stack_size}; }
 side side_of(M* m) { return {&m->g0, m->g0_tsan_fiber, &m->g0_asan_fake_stack, m->g0_stack_lo, m->g0_stack_size}; }
 side current_side(M* m) { return m->curg ? side_of(m->curg) : side_of(m); }
 
