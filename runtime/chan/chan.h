@@ -263,7 +263,7 @@ struct typed_chan {
   template <class Clock, class Duration>
   static bool send_by(chan_core* c, T* from, const std::chrono::time_point<Clock, Duration>& t) {
     for (;;) {
-      chan_result r = send_until(c, from, due_at(t));
+      chan_result r = send_until(c, from, deadline_at(t));
       if (r == chan_result::done) return true;
       if (r == chan_result::closed) throw_send_on_closed();
       if (std::is_same_v<Clock, std::chrono::steady_clock> || Clock::now() >= t) return false;
@@ -284,13 +284,13 @@ struct typed_chan {
   template <class Clock, class Duration>
   static try_result<T> receive_by(chan_core* c, const std::chrono::time_point<Clock, Duration>& t) {
     for (;;) {
-      try_result<T> r = receive_by_ns(c, due_at(t));
+      try_result<T> r = receive_by_ns(c, deadline_at(t));
       if (!r.is_empty() || std::is_same_v<Clock, std::chrono::steady_clock> || Clock::now() >= t) return r;
     }
   }
   template <class Rep, class Period>
   static bool send_within(chan_core* c, T* from, const std::chrono::duration<Rep, Period>& d) {
-    chan_result r = send_until(c, from, due_after(d));
+    chan_result r = send_until(c, from, deadline_after(d));
     if (r == chan_result::closed) throw_send_on_closed();
     return r == chan_result::done;
   }
@@ -423,7 +423,7 @@ class recv_chan : public rt::chan_base {
   // it polls, at least every millisecond.
   template <class Rep, class Period>
   try_result<T> recv_for(const std::chrono::duration<Rep, Period>& d) const {
-    return rt::typed_chan<T>::receive_by_ns(handle_.core(), rt::due_after(d));
+    return rt::typed_chan<T>::receive_by_ns(handle_.core(), rt::deadline_after(d));
   }
   template <class Clock, class Duration>
   try_result<T> recv_until(const std::chrono::time_point<Clock, Duration>& t) const {
@@ -512,7 +512,7 @@ class chan : public rt::chan_base {
   // it polls, at least every millisecond.
   template <class Rep, class Period>
   try_result<T> recv_for(const std::chrono::duration<Rep, Period>& d) const {
-    return rt::typed_chan<T>::receive_by_ns(handle_.core(), rt::due_after(d));
+    return rt::typed_chan<T>::receive_by_ns(handle_.core(), rt::deadline_after(d));
   }
   template <class Clock, class Duration>
   try_result<T> recv_until(const std::chrono::time_point<Clock, Duration>& t) const {

@@ -70,13 +70,13 @@ class timed_chan {
 // A channel that will have one value, when d has passed.
 template <class Rep, class Period>
 recv_chan<steady_time> after(const std::chrono::duration<Rep, Period>& d) {
-  return recv_chan<steady_time>(rt::chan_handle(rt::make_timed_chan(rt::due_after(d), 0)));
+  return recv_chan<steady_time>(rt::chan_handle(rt::make_timed_chan(rt::deadline_after(d), 0)));
 }
 
 class timer {
  public:
   template <class Rep, class Period>
-  explicit timer(const std::chrono::duration<Rep, Period>& d) : c_(rt::due_after(d), 0) {}
+  explicit timer(const std::chrono::duration<Rep, Period>& d) : c_(rt::deadline_after(d), 0) {}
 
   // The same channel throughout; empty handle after a move.
   const recv_chan<steady_time>& chan() const noexcept { return c_.face(); }
@@ -85,7 +85,7 @@ class timer {
   // Fires when d has passed from now. The result as that of stop.
   template <class Rep, class Period>
   bool reset(const std::chrono::duration<Rep, Period>& d) {
-    return rt::reset_timed_chan(c_.face().core(), rt::due_after(d), 0);
+    return rt::reset_timed_chan(c_.face().core(), rt::deadline_after(d), 0);
   }
 
  private:
@@ -96,7 +96,7 @@ class ticker {
  public:
   template <class Rep, class Period>
   explicit ticker(const std::chrono::duration<Rep, Period>& d)
-      : c_(rt::due_after(d), rt::checked_period(rt::ns_of(d))) {}
+      : c_(rt::deadline_after(d), rt::checked_period(rt::ns_of(d))) {}
 
   const recv_chan<steady_time>& chan() const noexcept { return c_.face(); }
   void stop() noexcept { c_.stop(); }
@@ -104,7 +104,7 @@ class ticker {
   template <class Rep, class Period>
   void reset(const std::chrono::duration<Rep, Period>& d) {
     const std::int64_t period = rt::checked_period(rt::ns_of(d));
-    rt::reset_timed_chan(c_.face().core(), rt::due_after(d), period);
+    rt::reset_timed_chan(c_.face().core(), rt::deadline_after(d), period);
   }
 
  private:

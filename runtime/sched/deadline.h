@@ -21,7 +21,7 @@ std::int64_t ns_of(const std::chrono::duration<Rep, Period>& d) {
 }
 
 template <class Rep, class Period>
-std::int64_t due_after(const std::chrono::duration<Rep, Period>& d) {
+std::int64_t deadline_after(const std::chrono::duration<Rep, Period>& d) {
   const std::int64_t now = std::chrono::steady_clock::now().time_since_epoch().count();
   const std::int64_t ns = ns_of(d);
   std::int64_t when = 0;
@@ -31,11 +31,11 @@ std::int64_t due_after(const std::chrono::duration<Rep, Period>& d) {
 
 // The nearest deadline of steady_clock by which a point of another clock may have come; such a clock may be set, so look at it again then.
 template <class Clock, class Duration>
-std::int64_t due_at(const std::chrono::time_point<Clock, Duration>& t) {
+std::int64_t deadline_at(const std::chrono::time_point<Clock, Duration>& t) {
   if constexpr (std::is_same_v<Clock, std::chrono::steady_clock>)
     return ns_of(t.time_since_epoch());
   else
-    return due_after(t - Clock::now());
+    return deadline_after(t - Clock::now());
 }
 
 }  // namespace weft::rt

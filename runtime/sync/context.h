@@ -198,7 +198,7 @@ struct cause_context {
 // err() is timed_out when d has passed. A parent's earlier deadline holds.
 template <class Rep, class Period>
 [[nodiscard]] cancelable_context with_timeout(const context& parent, const std::chrono::duration<Rep, Period>& d) {
-  context c(rt::make_deadline_node(parent.node(), rt::due_after(d)));
+  context c(rt::make_deadline_node(parent.node(), rt::deadline_after(d)));
   return {c, cancel_handle(c)};
 }
 
@@ -206,7 +206,7 @@ template <class Rep, class Period>
 template <class Clock, class Duration>
 [[nodiscard]] cancelable_context with_deadline(const context& parent,
                                                const std::chrono::time_point<Clock, Duration>& t) {
-  context c(rt::make_deadline_node(parent.node(), rt::due_at(t)));
+  context c(rt::make_deadline_node(parent.node(), rt::deadline_at(t)));
   return {c, cancel_handle(c)};
 }
 
