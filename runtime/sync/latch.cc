@@ -4,8 +4,6 @@
 
 #include <stdexcept>
 
-#include "../base/check.h"
-
 namespace weft {
 
 using namespace rt;
@@ -15,40 +13,40 @@ latch::latch(std::int64_t n) : word_(static_cast<std::uint64_t>(n) * 2) {
 }
 
 void latch::count_down(std::int64_t n) {
+  if (n < 0) throw std::logic_error("weft::latch: a negative count");
+  const std::uint64_t down = 2 * static_cast<std::uint64_t>(n);
+  woken_list out;
   std::uint64_t w = word_.load(relaxed);
-  std::uint64_t to;
-  do {
-    if (n < 0 || static_cast<std::uint64_t>(n) > w >> 1) throw std::logic_error("weft::latch: count below zero");
-    to = w - 2 * static_cast<std::uint64_t>(n);
+  for (;;) {
+    if (down > w) throw std::logic_error("weft::latch: count below zero");
     // LATCH acq_rel: what the caller did; and what the others did, for whom the last one wakes. The last touch.
-  } while (!word_.compare_exchange_weak(w, to, acq_rel, relaxed));
-  if (to == waited_for) {
-    // By address: the latch may be gone, and another be here. Its waiters, too, look again when they are woken.
-    woken_list out;
-    {
-      lot& l = lot_of(this);
-      lock_scope hold(l.lk);
-      while (wait_entry* e = l.first(lot_kind::latch, this)) out.take(l, *e);
+    if (w - down != waited_for) {
+      if (word_.compare_exchange_weak(w, w - down, acq_rel, relaxed)) break;
+      continue;
     }
-    out.wake_all();
+    // It opens, with waiters: they are taken out in the same section, since once one of them runs the latch may be gone.
+    lot& l = lot_of(this);
+    lock_scope hold(l.lk);
+    if (!word_.compare_exchange_strong(w, 0, acq_rel, relaxed)) continue;
+    while (wait_entry* e = l.first(lot_kind::latch, this)) out.take(l, *e);
+    break;
   }
+  out.wake_all();
   cooperate(self());
 }
 
 void latch::wait() const {
-  wait_entry e(lot_kind::latch, this, nullptr);
-  for (;;) {
+  if (word_.load(acquire) >> 1 != 0) {  // LATCH acquire
+    wait_entry e(lot_kind::latch, this, nullptr);
+    bool queued = false;
     {
       lot& l = lot_of(this);
       lock_scope hold(l.lk);
       std::uint64_t w = word_.load(acquire);  // LATCH acquire
-      while (w >> 1 != 0 && !word_.compare_exchange_weak(w, w | waited_for, acquire, acquire)) {
-      }
-      if (w >> 1 == 0) break;
-      l.push_back(e);
+      while (w >> 1 != 0 && !queued) queued = word_.compare_exchange_weak(w, w | waited_for, acquire, acquire);
+      if (queued) l.push_back(e);
     }
-    block(e, wait_reason::latch);
-    e.arm();
+    if (queued) block(e, wait_reason::latch);
   }
   cooperate(self());
 }

@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "runtime/sync/parking_lot.h"
 #include "tests/support/world.h"
 
 namespace weft {
@@ -53,6 +54,31 @@ TEST_P(latch_test, may_be_destroyed_as_soon_as_wait_returns) {
       auto l = std::make_unique<latch>(2);
       go([p = l.get()] { p->count_down(); });
       l->arrive_and_wait();
+    }
+  });
+}
+
+TEST_P(latch_test, may_be_destroyed_as_soon_as_one_of_many_waits_returns) {
+  run([] {
+    for (int i = 0; i < scaled(2'000); ++i) {
+      auto l = std::make_unique<latch>(1);
+      std::atomic<int> in_line{0};
+      wait_group done;
+      for (int k = 0; k < 3; ++k)
+        done.go([&, p = l.get()] {
+          in_line.fetch_add(1);
+          p->wait();
+          if (in_line.fetch_sub(1) == 3) l.reset();
+        });
+      ASSERT_TRUE(weft_test::eventually([&] {
+        rt::lot& lot = rt::lot_of(l.get());
+        lock_scope hold(lot.lk);
+        int n = 0;
+        for (auto* e = lot.first(rt::lot_kind::latch, l.get()); e; e = e->next) ++n;
+        return n == 3;
+      }));
+      l->count_down();
+      done.wait();
     }
   });
 }
