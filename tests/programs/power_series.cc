@@ -26,6 +26,10 @@ rational make(wide n, wide d) {
   wide a = n < 0 ? -n : n;
   wide b = d;
   while (b != 0) a = std::exchange(b, a % b);
+  // Streams run ahead of who reads them, as far as the scheduler lets them: past the 20th coefficient exp's leave 64 bits. Nobody looks at
+  // those, and none before them depends on them.
+  constexpr wide most = INT64_MAX;
+  if (n / a > most || n / a < -most || d / a > most) return {};
   return {static_cast<std::int64_t>(n / a), static_cast<std::int64_t>(d / a)};
 }
 rational operator+(rational a, rational b) { return make(wide{a.n} * b.d + wide{b.n} * a.d, wide{a.d} * b.d); }
