@@ -89,7 +89,7 @@ struct alignas(64) lot {
 };
 
 inline constexpr std::size_t num_lots = 1024;
-inline constexpr std::size_t lot_index(const void* object) noexcept {
+inline std::size_t lot_index(const void* object) noexcept {
   auto a = reinterpret_cast<std::uintptr_t>(object);
   return (a >> 3 ^ a >> 13) % num_lots;
 }
