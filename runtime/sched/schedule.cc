@@ -6,7 +6,7 @@
 //   2. the inbox       goroutines bound to this P, readied by others
 //   3. the ring        this P's other goroutines, oldest first
 //   4. the global queue
-//   5. other Ps' rings (steal.cc)
+//   5. other Ps' rings (runq.cc)
 // Every limits::globq_poll picks the order is turned round, which keeps a pair that readies each other from starving the rest:
 // one time inbox, global queue, ring, the next time the ring first, and only then runnext. (Always the inbox first, and a bound
 // goroutine that comes back through it at every slice starves the ring.)
