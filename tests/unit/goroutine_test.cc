@@ -248,14 +248,14 @@ TEST_P(goroutine, yield_takes_turns) {
 // if op gives way.
 template <class Op>
 void gives_way(const char* what, Op op) {
-  SCOPED_TRACE(what);
   std::atomic<bool> stop{false};
   wait_group w;
   w.add(2);
-  go({.home = 0}, [&] {
-    while (!stop) op();
-    w.done();
-  });
+  go({.name = what, .home = 0},
+     [&] {  // the name is for the debugger of a hang: SCOPED_TRACE keeps to a thread, not to a goroutine
+       while (!stop) op();
+       w.done();
+     });
   go({.home = 0}, [&] {
     for (int i = 0; i < 3; ++i) yield();
     stop = true;
@@ -338,7 +338,7 @@ TEST_P(goroutine, the_global_queue_is_served_while_the_ring_is_busy) {
     std::atomic<bool> stop{false};
     std::atomic<int> started{0};
     wait_group w;
-    const int n = 1'000;
+    const int n = 400;  // 256 fit
     for (int i = 0; i < n; ++i)
       w.go([&] {
         ++started;
@@ -362,7 +362,8 @@ TEST_P(goroutine, a_runnext_behind_a_goroutine_that_computes_runs_on_another_p) 
     // The same for one that a channel operation readied, again and again.
     auto c = make_chan<int>();
     std::atomic<int> got{0};
-    go([&] {
+    wait_group w;
+    w.go([&got, c] {
       for ([[maybe_unused]] int v : c) ++got;
     });
     for (int i = 1; i <= 20 && !::testing::Test::HasFailure(); ++i) {
@@ -372,6 +373,7 @@ TEST_P(goroutine, a_runnext_behind_a_goroutine_that_computes_runs_on_another_p) 
       EXPECT_EQ(got, i);
     }
     c.close();
+    w.wait();
   });
 }
 
