@@ -11,20 +11,36 @@
 
 namespace weft::os {
 
-// The calling thread's alternate signal stack, from construction to destruction; both on the same thread. As large as
-// the kernel's signal frame asks for (AVX-512 and SME make it large) plus 32 KiB for a report, with a guard below.
-// An alternate stack that was there before is put back at the end, unless somebody has replaced ours meanwhile.
+// Memory for an alternate signal stack: as large as the kernel's signal frame asks for (AVX-512 and SME make it large) plus
+// 32 KiB for a report, with a guard below. Apart from alt_stack, so that who starts a thread can make it and take the failure.
 // Throws std::system_error when there is no memory for it.
+class alt_stack_memory {
+ public:
+  alt_stack_memory();
+  ~alt_stack_memory();
+  alt_stack_memory(const alt_stack_memory&) = delete;
+  alt_stack_memory& operator=(const alt_stack_memory&) = delete;
+
+  void* lo() const noexcept;
+  std::size_t size() const noexcept;
+
+ private:
+  void* map_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+// The calling thread's alternate signal stack, from construction to destruction; both on the same thread. One that was there
+// before is put back at the end, unless somebody has replaced ours meanwhile.
+// Throws std::system_error where the thread stands on its alternate stack already (run called from a signal handler).
 class alt_stack {
  public:
-  alt_stack();
+  explicit alt_stack(const alt_stack_memory& memory);
   ~alt_stack();
   alt_stack(const alt_stack&) = delete;
   alt_stack& operator=(const alt_stack&) = delete;
 
  private:
-  void* map_ = nullptr;
-  std::size_t bytes_ = 0;
+  void* ours_ = nullptr;
   void* before_sp_ = nullptr;
   std::size_t before_bytes_ = 0;
   int before_flags_ = 0;

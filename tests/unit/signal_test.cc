@@ -66,13 +66,17 @@ TEST(alt_stack, is_there_during_its_life_and_the_old_one_afterwards) {
     stack_t before, during, after;
     ::sigaltstack(nullptr, &before);
     {
-      const alt_stack mine;
+      const alt_stack_memory memory;
+      const alt_stack mine(memory);
       ::sigaltstack(nullptr, &during);
       EXPECT_NE(during.ss_sp, before.ss_sp);
       EXPECT_EQ(during.ss_flags, 0);
       EXPECT_GE(during.ss_size, static_cast<std::size_t>(::sysconf(_SC_SIGSTKSZ)) + (32u << 10));
       std::memset(during.ss_sp, 1, during.ss_size);
-      { const alt_stack nested; }
+      {
+        const alt_stack_memory inner;
+        const alt_stack nested(inner);
+      }
       ::sigaltstack(nullptr, &after);
       EXPECT_EQ(after.ss_sp, during.ss_sp);
     }
@@ -91,7 +95,8 @@ TEST(alt_stack, leaves_a_successor_alone) {
     theirs.ss_sp = other;
     theirs.ss_size = sizeof other;
     {
-      const alt_stack mine;
+      const alt_stack_memory memory;
+      const alt_stack mine(memory);
       ::sigaltstack(&theirs, nullptr);
     }
     ::sigaltstack(nullptr, &after);
@@ -101,7 +106,8 @@ TEST(alt_stack, leaves_a_successor_alone) {
 }
 
 TEST(fault_handler, sees_the_address_and_runs_on_the_alternate_stack) {
-  const alt_stack alt;
+  const alt_stack_memory memory;
+  const alt_stack alt(memory);
   acquire_fault_handler(jump_out);
   char* const p = forbidden_page();
   if (sigsetjmp(back, 1) == 0) {
@@ -116,7 +122,8 @@ TEST(fault_handler, sees_the_address_and_runs_on_the_alternate_stack) {
 
 TEST(fault_handler, sees_light_guards_as_well) {
   if (probe_guard_kind() != guard_kind::light) GTEST_SKIP() << "this kernel has no light guards";
-  const alt_stack alt;
+  const alt_stack_memory memory;
+  const alt_stack alt(memory);
   acquire_fault_handler(jump_out);
   auto* const p = static_cast<char*>(reserve(2 * page_size(), page_size()));
   install_guards(p, page_size(), 1, page_size());
@@ -132,7 +139,8 @@ TEST(fault_handler, sees_light_guards_as_well) {
 TEST(fault_handler, retries_the_instruction_when_dealt_with) {
   static char* p;
   p = forbidden_page();
-  const alt_stack alt;
+  const alt_stack_memory memory;
+  const alt_stack alt(memory);
   const fault_fn open_page = [](void*, void*) { return ::mprotect(p, page_size(), PROT_READ | PROT_WRITE) == 0; };
   acquire_fault_handler(open_page);
   write_to(p);
@@ -163,7 +171,8 @@ TEST(fault_handler, a_second_function_is_refused) {
 TEST(fault_handler, a_foreign_fault_kills_as_if_we_were_not_there) {
   const int status = in_child([] {
     default_actions();
-    const alt_stack alt;
+    const alt_stack_memory memory;
+    const alt_stack alt(memory);
     acquire_fault_handler(not_mine);
     write_to(forbidden_page());
   });

@@ -134,7 +134,7 @@ class locked {
 
 }  // namespace
 
-alt_stack::alt_stack() {
+alt_stack_memory::alt_stack_memory() {
   const keep_errno keep;
   const std::size_t guard = page_size();
   bytes_ = guard + alt_stack_bytes();
@@ -145,15 +145,23 @@ alt_stack::alt_stack() {
     release(map_, bytes_);
     throw;
   }
+}
+
+alt_stack_memory::~alt_stack_memory() {
+  const keep_errno keep;
+  release(map_, bytes_);
+}
+
+void* alt_stack_memory::lo() const noexcept { return static_cast<char*>(map_) + page_size(); }
+std::size_t alt_stack_memory::size() const noexcept { return bytes_ - page_size(); }
+
+alt_stack::alt_stack(const alt_stack_memory& memory) : ours_(memory.lo()) {
   stack_t ours = {};
-  ours.ss_sp = static_cast<char*>(map_) + guard;
-  ours.ss_size = bytes_ - guard;
+  ours.ss_sp = ours_;
+  ours.ss_size = memory.size();
   stack_t before = {};
-  if (::sigaltstack(&ours, &before) != 0) {
-    const int error = errno;
-    release(map_, bytes_);
-    fail(error, "weft: cannot install a signal stack");
-  }
+  const keep_errno keep;
+  if (::sigaltstack(&ours, &before) != 0) fail(errno, "weft: cannot install a signal stack");
   before_sp_ = before.ss_sp;
   before_bytes_ = before.ss_size;
   before_flags_ = before.ss_flags;
@@ -162,14 +170,12 @@ alt_stack::alt_stack() {
 alt_stack::~alt_stack() {
   const keep_errno keep;
   stack_t now = {};
-  if (::sigaltstack(nullptr, &now) == 0 && now.ss_sp == static_cast<char*>(map_) + page_size()) {
-    stack_t before = {};
-    before.ss_sp = before_sp_;
-    before.ss_size = before_bytes_;
-    before.ss_flags = before_flags_;
-    (void)::sigaltstack(&before, nullptr);
-  }
-  release(map_, bytes_);
+  if (::sigaltstack(nullptr, &now) != 0 || now.ss_sp != ours_) return;
+  stack_t before = {};
+  before.ss_sp = before_sp_;
+  before.ss_size = before_bytes_;
+  before.ss_flags = before_flags_;
+  (void)::sigaltstack(&before, nullptr);
 }
 
 void acquire_fault_handler(fault_fn fn) {
