@@ -5,6 +5,7 @@
 // Edges
 //   name       release side          acquire side     carries                     model test
 //   INBOX      ready_bound           get_inbox        the Gs, saved               inbox
+//   SHRINK     see ready_bound                                                  shrink
 //   THREAD     ready_slow            block_thread     what the partner wrote      thread_waiter
 
 #include "park.h"
@@ -25,14 +26,31 @@ void yield_to_scheduler(M* m) {
 
 // Goroutines bound to a P: pushed to it, whoever it is.
 void ready_bound(sched* s, G* g) {
-  int home = static_cast<P*>(g->affinity.load(relaxed))->id % s->nprocs.load(relaxed);
-  P* p = s->allp[home];
+  int home = static_cast<P*>(g->affinity.load(relaxed))->id % s->nprocs.load(acquire);
+  P* p = proc(s, home);
   waiter* head = p->inbox.load(relaxed);
   do {
     g->next = head;
     // INBOX release -> acquire in get_inbox. seq_cst, not release: then the look at nidle below, see SUBMIT-IDLE in spin.cc.
   } while (!p->inbox.compare_exchange_weak(head, g, seq_cst, relaxed));
   os::fence_full();
+  // SHRINK        an ordinary thread, here          set_procs
+  //               O1 g into p's inbox               R1 nprocs = less than p's number
+  //               O2 fence_full                     R2 fence_full
+  //               O3 p beyond nprocs? take it back  R3 what is in p's inbox goes to the global queue
+  // Forbidden: O3 sees p in use, and R3 sees no g. Then g lies in the inbox of a P that nobody serves.
+  if (p->id >= s->nprocs.load(acquire)) [[unlikely]] {
+    g_list batch;
+    waiter* w = p->inbox.exchange(nullptr, acquire);
+    while (w) {
+      waiter* next = w->next;
+      batch.push_back(static_cast<G*>(w));
+      w = next;
+    }
+    queue_global(s, batch);
+    os::fence_full();  // SUBMIT-IDLE
+    return wake_p(s);
+  }
   if (s->nidle.load(relaxed) != 0) start_p(s, p);
 }
 
@@ -108,7 +126,7 @@ void ready_slow(waiter* w) {
   G* old = take_runnext(p);
   put_runnext(p, g);
   if (old) queue_local(m, old);
-  if (s->nprocs.load(relaxed) == 1) return;
+  if (s->nprocs.load(acquire) == 1) return;
   os::fence_full();  // SUBMIT-IDLE, submitter's side (spin.cc)
   if (s->nidle.load(relaxed) != 0 && s->nspinning.load(relaxed) == 0) wake_p(s);
 }

@@ -7,9 +7,9 @@
 //   3. the ring        this P's other goroutines, oldest first
 //   4. the global queue
 //   5. other Ps' rings (runq.cc)
-// Every limits::globq_poll picks the order is turned round, which keeps a pair that readies each other from starving the rest:
-// one time inbox, global queue, ring, the next time the ring first, and only then runnext. (Always the inbox first, and a bound
-// goroutine that comes back through it at every slice starves the ring.)
+// Every limits::globq_poll picks others get their turn, which keeps a pair that readies each other from starving the rest: the head
+// of the global queue and one of the P's own, from the ring and the inbox by turns, run next, and the runnext goes to the tail.
+// They take turns at being the first as well, for the second is only a runnext: whom the first one readies takes its place.
 
 #include <algorithm>
 
@@ -53,7 +53,7 @@ G* get_global(M* m, bool fill_ring) {
   G* first = s->globq.pop_front();
   if (!first) return nullptr;
   if (fill_ring) {
-    std::uint32_t share = (s->globq.n + 1) / static_cast<std::uint32_t>(s->nprocs.load(relaxed));
+    std::uint32_t share = (s->globq.n + 1) / static_cast<std::uint32_t>(s->nprocs.load(acquire));
     std::uint32_t room = runq::capacity / 2 - std::min(runq::capacity / 2, runq::size(m->p));
     for (std::uint32_t n = std::min({share, room, s->globq.n}); n > 0; --n) runq::put(m->p, s->globq.pop_front());
   }
@@ -87,8 +87,8 @@ G* get_inbox(M* m) {
 bool eligible(M* m, G* g) {
   if (g->affinity.load(relaxed) == m->s || g->affinity.load(relaxed) == m->p) return true;
   int home = static_cast<P*>(g->affinity.load(relaxed))->id %
-             m->s->nprocs.load(relaxed);  // a P that a shrink retired: another serves
-  if (m->s->allp[home] == m->p) return true;
+             m->s->nprocs.load(acquire);  // a P that a shrink retired: another serves
+  if (proc(m->s, home) == m->p) return true;
   ready_slow(g);
   return false;
 }
@@ -101,8 +101,7 @@ G* ring(M* m) {
   return nullptr;
 }
 
-G* inbox_then_global(M* m, bool fill_ring) {
-  if (G* g = get_inbox(m)) return g;
+G* global(M* m, bool fill_ring) {
   while (G* g = get_global(m, fill_ring))
     if (eligible(m, g)) return g;
   return nullptr;
@@ -116,14 +115,19 @@ G* look_round(M* m) {
   if (timer_heap& timers = p->more->timers;
       timers.first.load(relaxed) != timer_heap::never)  // relaxed: the owner's hint
     run_timers(timers, os::now_ns());
-  bool ring_first = (p->rounds.load(relaxed) & 1) != 0;
-  if (!ring_first)
-    if (G* g = inbox_then_global(m, false)) return g;
-  if (G* g = ring(m)) {
-    if (G* next = take_runnext(p)) queue_local(m, next);
-    return g;
-  }
-  return ring_first ? inbox_then_global(m, false) : nullptr;
+  std::uint32_t turn = p->rounds.load(relaxed);
+  G* shared = global(m, false);
+  G* own = (turn & 2) != 0 ? ring(m) : get_inbox(m);
+  if (!own) own = (turn & 2) != 0 ? get_inbox(m) : ring(m);
+  if (!shared && !own) return nullptr;
+  if (G* next = take_runnext(p)) queue_local(m, next);
+  if (!shared || !own) return shared ? shared : own;
+  if ((turn & 1) != 0) std::swap(shared, own);
+  if (own->affinity.load(relaxed) == m->s)
+    put_runnext(p, own);
+  else
+    queue_local(m, own);  // bound: not where thieves look without asking
+  return shared;
 }
 
 }  // namespace
@@ -140,7 +144,7 @@ G* pick_next(M* m) {
   // The inbox before the ring: what thieves took by mistake and sent back has waited there already.
   if (G* g = get_inbox(m)) return g;
   if (G* g = ring(m)) return g;
-  return inbox_then_global(m, true);
+  return global(m, true);
 }
 
 void schedule(M* m) {

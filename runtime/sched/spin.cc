@@ -42,20 +42,19 @@ constexpr std::uint32_t inbox_rounds_max = 2000;  // of one pause, 26 ns: longer
 
 void run_m(void* arg) {
   M* m = static_cast<M*>(arg);
-  m->more->alt = std::make_unique<os::alt_stack>();
+  const os::alt_stack alt(m->more->signal_stack);  // a fresh thread: does not throw
   bind_m(m);
   m->p = m->more->next_p;
   m->more->next_p = nullptr;
   schedule(m);
   unbind_m(m);
-  m->more->alt.reset();
 }
 
 bool looks_like_work(sched* s) {
   if (s->globq_size.load(relaxed) != 0) return true;  // relaxed: after a fence, see SUBMIT-IDLE
-  int n = s->nprocs.load(relaxed);
+  int n = s->nprocs.load(acquire);
   for (int i = 0; i < n; ++i)
-    if (runq::size(s->allp[i]) != 0) return true;
+    if (runq::size(proc(s, i)) != 0) return true;
   return false;
 }
 
@@ -68,7 +67,7 @@ void stop_spinning(M* m) {
 }
 
 bool may_spin(sched* s) {
-  int n = s->nprocs.load(relaxed);
+  int n = s->nprocs.load(acquire);
   int busy = n - s->nidle.load(relaxed);  // this M included
   int spinning = s->nspinning.load(relaxed);
   return n > 1 && busy <= s->ncpu && 2 * spinning <= busy;
@@ -102,9 +101,9 @@ bool steal_timers(M* m) {
   std::int64_t now = os::now_ns();
   if (first > now) return false;
   bool any = false;
-  int n = s->nprocs.load(relaxed);
+  int n = s->nprocs.load(acquire);
   for (int i = 0; i < n; ++i) {
-    timer_heap& heap = s->allp[i]->more->timers;
+    timer_heap& heap = proc(s, i)->more->timers;
     if (heap.first.load(relaxed) <= now) any = run_timers(heap, now) || any;
   }
   return any;
@@ -116,10 +115,10 @@ G* spin(M* m, std::uint32_t rounds) {
   for (std::uint32_t r = 0;; ++r) {
     if (p->attention.load(relaxed)) return nullptr;
     if (G* g = get_inbox(m)) return g;
-    int n = s->nprocs.load(relaxed);
+    int n = s->nprocs.load(acquire);
     auto start = static_cast<int>(m->rand.below(static_cast<std::uint32_t>(n)));
     for (int i = 0; i < n; ++i) {
-      P* victim = s->allp[start + i < n ? start + i : start + i - n];
+      P* victim = proc(s, start + i < n ? start + i : start + i - n);
       if (victim == p || runq::size(victim) == 0) continue;
       if (G* g = runq::steal_into(p, victim)) return g;
     }
@@ -172,6 +171,8 @@ void run_p(sched* s, P* p, M* idle_m, bool spinning) {
         release_p(s, p);
       }
     }
+    os::fence_full();
+    tell_sysmon_of_idle(s);
     // One went to sleep while we tried, and left the last look, or the verdict on the run, to us.
     if (late) run_p(s, p, late, spinning);
   }
@@ -200,9 +201,9 @@ M* take_idle_m(sched* s) {
 P* look_again(sched* s) {
   bool work = looks_like_work(s);
   P* bound = nullptr;
-  int n = s->nprocs.load(relaxed);
+  int n = s->nprocs.load(acquire);
   for (int i = 0; i < n && !bound; ++i)
-    if (s->allp[i]->inbox.load(relaxed)) bound = s->allp[i];  // relaxed: after R2
+    if (proc(s, i)->inbox.load(relaxed)) bound = proc(s, i);  // relaxed: after R2
   if (!work && !bound) return nullptr;
   std::lock_guard hold(s->lk);
   if (bound && take_idle(s, bound)) return bound;
@@ -225,9 +226,9 @@ bool take_idle(sched* s, P* p) {
 }
 
 P* take_idle_p(sched* s) {
-  int n = s->nprocs.load(relaxed);
+  int n = s->nprocs.load(acquire);
   for (; s->low_idle < n; ++s->low_idle)
-    if (take_idle(s, s->allp[s->low_idle])) return s->allp[s->low_idle];
+    if (P* p = proc(s, s->low_idle); take_idle(s, p)) return p;
   return nullptr;
 }
 
@@ -373,7 +374,7 @@ void stop_m(M* m) {
   }
   // The kernel likes to put who is woken on the CPU of who wakes. There they take turns, however short the work, and no load balancer
   // sees it, as one of them always sleeps: 4,000 ns a hand-over instead of 150. With CPUs to spare, move.
-  if (os::current_cpu() == m->more->waker_cpu && s->nprocs.load(relaxed) - s->nidle.load(relaxed) <= s->ncpu)
+  if (os::current_cpu() == m->more->waker_cpu && s->nprocs.load(acquire) - s->nidle.load(relaxed) <= s->ncpu)
     os::leave_cpu(m->more->waker_cpu);
   m->more->waker_cpu = ~0U;
 }
@@ -392,7 +393,7 @@ G* find_runnable(M* m) {
     if (timer_heap& timers = m->p->more->timers; timers.first.load(relaxed) != timer_heap::never)
       run_timers(timers, os::now_ns());
     G* g = pick_next(m);
-    if (!g && m->p->more->inbox_rounds != 0 && s->nprocs.load(relaxed) - s->nidle.load(relaxed) <= s->ncpu)
+    if (!g && m->p->more->inbox_rounds != 0 && s->nprocs.load(acquire) - s->nidle.load(relaxed) <= s->ncpu)
       g = watch_inbox(m);
     if (!g) {
       if (!m->spinning && may_spin(s)) {
@@ -425,7 +426,7 @@ G* find_runnable(M* m) {
       stop_spinning(m);
     else
       os::fence_full();  // R2
-    if (s->sysmon_wants_idle.load(relaxed)) s->sysmon_wake.wake();
+    tell_sysmon_of_idle(s);
     if (P* p = look_again(s)) {  // R3
       m->p = p;
       m->spinning = true;

@@ -16,8 +16,14 @@
 //   Forbidden: O3 sees no nag and T3 sees no runnext. Then g waits behind its waker and nobody watches.
 //   Where fence_heavy is only this thread's own fence, sysmon does not go to sleep on a nag, but keeps looking.
 //
-// While no P is idle a runnext has nowhere to go, so there is nothing to watch either: sysmon sleeps, and the first M to give
-// its P up wakes it (spin.cc).
+// While no P is idle a runnext has nowhere to go, so there is nothing to watch either: sysmon sleeps, and the first to put a P on
+// the idle list wakes it.
+//
+//   SYSMON-IDLE   who puts a P on the idle list    sysmon
+//                 O1 nidle += 1                    T1 sysmon_wants_idle = true
+//                 O2 fence_full                    T2 fence_full
+//                 O3 wanted? wake sysmon           T3 nidle > 0? then do not sleep
+//   Forbidden: O3 sees no wish and T3 sees no idle P. Then a runnext waits beside an idle P for as long as its waker computes.
 //
 // Source of the idea: Go proc.go, sysmon and retake.
 
@@ -48,7 +54,7 @@ void rescue(sched* s, P* p) {
   {
     std::lock_guard hold(s->lk);
     s->sysmon_holds = false;
-    all_idle = s->nidle.load(relaxed) == s->nprocs.load(relaxed);
+    all_idle = s->nidle.load(relaxed) == s->nprocs.load(acquire);
   }
   os::fence_full();  // SUBMIT-IDLE
   if (g || all_idle) wake_p(s);
@@ -57,10 +63,9 @@ void rescue(sched* s, P* p) {
 // Looks at every runnext. True when there was one.
 bool look(sched* s, bool may_steal) {
   bool any = false;
-  int n = s->nprocs.load(relaxed);
+  int n = s->nprocs.load(acquire);
   for (int i = 0; i < n; ++i) {
-    P* p = s->allp[i];
-    if (!p) continue;
+    P* p = proc(s, i);
     P::parts& mine = *p->more;
     bool there = has_runnext(p);
     std::uint32_t rounds = p->rounds.load(relaxed);
@@ -79,8 +84,11 @@ bool look(sched* s, bool may_steal) {
 }
 
 void set_nag(sched* s, bool on) {
-  for (P* p : s->allp)
-    if (p) p->nag.store(on, relaxed);
+  for (int i = 0; i < max_procs; ++i) {
+    P* p = proc(s, i);
+    if (!p) break;
+    p->nag.store(on, relaxed);
+  }
 }
 
 void run_sysmon(void* arg) {
@@ -89,7 +97,7 @@ void run_sysmon(void* arg) {
   int quiet = 0;
   std::int64_t next_trim = os::now_ns() + trim_every_ns;
   while (!s->sysmon_over.load(relaxed)) {
-    bool idle_ps = s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1;
+    bool idle_ps = s->nidle.load(relaxed) != 0 && s->nprocs.load(acquire) > 1;
     quiet = look(s, idle_ps) && idle_ps ? 0 : quiet + 1;
     std::int64_t now = os::now_ns();
     if (now >= next_trim && s->trim_wanted.load(relaxed)) {
@@ -102,13 +110,13 @@ void run_sysmon(void* arg) {
     if (quiet >= quiet_looks) {
       until = more_to_trim ? next_trim : os::no_deadline;
       s->sysmon_wants_idle.store(true, relaxed);
-      if (s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1) {
+      if (s->nidle.load(relaxed) != 0 && s->nprocs.load(acquire) > 1) {
         set_nag(s, true);                                                     // T1
         os::fence_heavy();                                                    // T2
         if (!os::asymmetric_fences || look(s, false)) until = now + tick_ns;  // T3
       } else {
-        os::fence_full();
-        if (s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1) until = now + tick_ns;
+        os::fence_full();  // T2
+        if (s->nidle.load(relaxed) != 0 && s->nprocs.load(acquire) > 1) until = now + tick_ns;
       }
     }
     bool woken = s->sysmon_wake.sleep_until(until);

@@ -144,8 +144,8 @@ bool run_timers(timer_heap& heap, std::int64_t now) {
 
 std::int64_t earliest_timer(sched* s) {
   std::int64_t first = timer_heap::never;
-  int n = s->nprocs.load(relaxed);
-  for (int i = 0; i < n; ++i) first = std::min(first, s->allp[i]->more->timers.first.load(relaxed));
+  int n = s->nprocs.load(acquire);
+  for (int i = 0; i < n; ++i) first = std::min(first, proc(s, i)->more->timers.first.load(relaxed));
   return first;
 }
 

@@ -40,20 +40,35 @@ std::uint64_t new_stamp_range() {
 
 M* new_m(sched* s) {
   auto m = std::make_unique<M>();
-  m->more = new M::parts;
-  m->more->self = m.get();
+  auto more = std::make_unique<M::parts>();
+  more->self = m.get();
   m->s = s;
   M* raw = m.get();
-  std::lock_guard hold(s->lk);
-  m->id = static_cast<std::uint32_t>(s->all_ms.size());
-  m->rand = fast_rand(s->chaos + m->id + 1);
-  s->all_ms.push_back(std::move(m));
+  {
+    std::lock_guard hold(s->lk);
+    s->all_ms.reserve(s->all_ms.size() + 1);
+    m->smr = smr_enter_thread();
+    // Nothing fails from here on.
+    m->more = more.release();
+    m->id = static_cast<std::uint32_t>(s->all_ms.size());
+    m->rand = fast_rand(s->chaos + m->id + 1);
+    s->all_ms.push_back(std::move(m));
+  }
   return raw;
 }
 
+namespace {
+
+void delete_parts(M* m) {
+  if (m->smr) smr_leave_thread(m->smr);  // it never ran
+  delete m->more;
+}
+
+}  // namespace
+
 void drop_m(sched* s, M* m) {
   std::lock_guard hold(s->lk);
-  delete m->more;
+  delete_parts(m);
   std::erase_if(s->all_ms, [m](const auto& p) { return p.get() == m; });
 }
 
@@ -61,12 +76,11 @@ void bind_m(M* m) {
   os::set_self(m);
   m->errno_address = &os::errno_of_thread();
   m->eh = __cxa_get_globals();
-  m->smr = smr_enter_thread();
   bind_scheduler_fiber(m);
 }
 
 void unbind_m(M* m) {
-  smr_leave_thread(m->smr);
+  smr_leave_thread(std::exchange(m->smr, nullptr));
   if (m->more->guest_smr) smr_leave_thread(std::exchange(m->more->guest_smr, nullptr));
   os::set_self(nullptr);
 }
@@ -115,9 +129,9 @@ void stop_the_world(M* m) {
   {
     std::lock_guard hold(s->lk);
     s->stop_wait = 0;
-    int n = s->nprocs.load(relaxed);
+    int n = s->nprocs.load(acquire);
     for (int i = 0; i < n; ++i) {
-      P* p = s->allp[i];
+      P* p = proc(s, i);
       if (p == m->p || take_idle(s, p)) continue;
       p->attention.store(1, relaxed);  // relaxed: what follows is said under lk
       ++s->stop_wait;
@@ -133,11 +147,12 @@ void start_the_world(M* m) {
   {
     std::lock_guard hold(s->lk);
     s->low_idle = 0;
-    int n = s->nprocs.load(relaxed);
+    int n = s->nprocs.load(acquire);
     for (int i = 0; i < n; ++i)
-      if (s->allp[i] != m->p) put_idle(s, s->allp[i]);
+      if (proc(s, i) != m->p) put_idle(s, proc(s, i));
   }
   os::fence_full();
+  tell_sysmon_of_idle(s);
   s->world_busy.store(false, release);
   wake_p(s);
 }
@@ -162,13 +177,14 @@ void stop_for_world(M* m) {
 }
 
 quiet quiescence(sched* s) {
-  int n = s->nprocs.load(relaxed);
+  int n = s->nprocs.load(acquire);
   if (s->nidle.load(relaxed) != n || s->nspinning.load(seq_cst) != 0) return quiet::no;
   if (s->sysmon_holds || s->globq.n != 0 || s->nblocked != 0) return quiet::no;
   std::uint64_t born = 0;
   std::uint64_t ended = 0;
   bool timers = false;
-  for (P* p : s->allp) {
+  for (const auto& made : s->allp) {
+    P* p = made.load(acquire);  // ALLP acquire. Those that a shrink left behind count too: they have seen births
     if (!p) break;
     if (p->more->timers.first.load(relaxed) != timer_heap::never) timers = true;
     if (runq::size(p) != 0 || has_runnext(p) || p->inbox.load(relaxed)) return quiet::no;
@@ -216,30 +232,31 @@ void run_world(const options& o, void (*entry)(G*), void* closure, const void* s
       while (s->external.load(acquire) != 0) os::yield_thread();
       for (auto& m : s->all_ms) {
         if (m->more->thread.joinable()) m->more->thread.join();
-        delete m->more;
+        delete_parts(m.get());
       }
-      for (P* p : s->allp)
-        if (p) drop_timers(p->more->timers);
-      for (P* p : s->allp)
-        if (p) delete_p(p);
+      for (auto& p : s->allp)
+        if (P* made = p.load(relaxed)) drop_timers(made->more->timers);
+      for (auto& p : s->allp)
+        if (P* made = p.load(relaxed)) delete_p(made);
       remove_pool(&s->stacks);
       remove_fault_handler();
     }
   } clean{s};
   install_fault_handler();
   add_pool(&s->stacks);
-  for (int i = 0; i < set.procs; ++i) s->allp[i] = new_p(s, i);
-  s->nprocs.store(set.procs, relaxed);
+  for (int i = 0; i < set.procs; ++i) s->allp[i].store(new_p(s, i), release);
+  s->nprocs.store(set.procs, release);
   M* m = new_m(s);
   s->m0 = m;
-  if (set.procs > 1) start_sysmon(s);
-  m->more->alt = std::make_unique<os::alt_stack>();
+  m->p = proc(s, 0);
+  for (int i = set.procs - 1; i > 0; --i) put_idle(s, proc(s, i));
+  s->low_idle = 0;
+  if (set.procs > 1)
+    start_sysmon(s);  // with the Ps on the idle list: one that sees none goes to sleep until it is told
+  const os::alt_stack alt(m->more->signal_stack);
   int saved_errno = os::errno_of_thread();
   bind_m(m);
   eh_state saved_eh = *m->eh;
-  m->p = s->allp[0];
-  for (int i = set.procs - 1; i > 0; --i) put_idle(s, s->allp[i]);
-  s->low_idle = 0;
   struct unbinder {
     M* m;
     eh_state eh;
@@ -264,7 +281,7 @@ using namespace rt;
 
 int procs() {
   M* m = self();
-  return m ? m->s->nprocs.load(relaxed) : 0;
+  return m ? m->s->nprocs.load(acquire) : 0;
 }
 
 int num_cpus() { return cached_num_cpus(); }
@@ -275,10 +292,13 @@ std::int64_t num_goroutines() {
   // Ended before born: never less than there are.
   std::uint64_t ended = 0;
   std::uint64_t born = 0;
-  for (P* p : m->s->allp)
-    if (p) ended += p->ended.load(acquire);
-  for (P* p : m->s->allp)
-    if (p) born += p->born.load(relaxed);
+  int made = 0;
+  for (; made < max_procs; ++made) {
+    P* p = proc(m->s, made);
+    if (!p) break;
+    ended += p->ended.load(acquire);
+  }
+  for (int i = 0; i < made; ++i) born += proc(m->s, i)->born.load(relaxed);
   return static_cast<std::int64_t>(born - ended);
 }
 
@@ -286,32 +306,33 @@ int set_procs(int n) {
   M* m = self();
   if (!m) throw std::logic_error("weft::set_procs called outside of weft::run");
   sched* s = m->s;
-  int old = s->nprocs.load(relaxed);
+  int old = s->nprocs.load(acquire);
   if (n < 1 || n == old) return old;
   if (n > max_procs)
     throw std::invalid_argument("weft::set_procs: more than " + std::to_string(max_procs) + " processors");
   if (n > 1) start_sysmon(s);
   stop_the_world(m);
   m = self();
-  old = s->nprocs.load(relaxed);
+  old = s->nprocs.load(acquire);
   try {
     for (int i = old; i < n; ++i)
-      if (!s->allp[i]) s->allp[i] = new_p(s, i);
+      if (!proc(s, i)) s->allp[i].store(new_p(s, i), release);
   } catch (...) {
     start_the_world(m);
     throw;
   }
+  s->nprocs.store(n, release);  // ALLP release -> acquire in whoever counts to it: those Ps are there
+  os::fence_full();             // SHRINK, see ready_bound
   for (int i = n; i < old; ++i) {
-    P* p = s->allp[i];
+    P* p = proc(s, i);
     if (p == m->p) {
-      m->p = s->allp[0];
+      m->p = proc(s, 0);
       refill(m->p);
     }
     drain(s, p);
     move_timers(m->p->more->timers, p->more->timers);
     free_cached(s, p, 0);
   }
-  s->nprocs.store(n, relaxed);  // relaxed: the world stands; it is started under lk
   start_the_world(m);
   return old;
 }

@@ -39,8 +39,8 @@ struct M::parts {
   G* to_pool = nullptr;      // a finished goroutine whose slot this M's P does not cache: to be freed off its stack
   smr_record* guest_smr =
       nullptr;  // this M: for timers that fire inside another section (run_timers); made when first wanted
-  std::uint32_t no_switch = 0;  // this M: hold_switches
-  std::unique_ptr<os::alt_stack> alt;
+  std::uint32_t no_switch = 0;        // this M: hold_switches
+  os::alt_stack_memory signal_stack;  // made by who starts the thread, who can take the failure
 };
 
 struct P::parts {
@@ -62,8 +62,11 @@ struct sched {
   M* m0 = nullptr;
   stack_pool stacks;
 
-  atomic<int> nprocs{0};    // written with the world stopped
-  P* allp[max_procs] = {};  // [0, nprocs) run; more may exist from before a shrink. Written with the world stopped
+  atomic<int> nprocs{0};  // written with the world stopped; acquire where Ps are then looked up (ALLP)
+  // [0, nprocs) run; more may exist from before a shrink. Grows with the world stopped, but Ms without a P and other threads read
+  // it even then. Once made, a P stays until the run is over.
+  // ALLP release in run and set_procs -> acquire in the readers (proc). Carries the P.
+  atomic<P*> allp[max_procs] = {};
 
   atomic<int> nidle{0};      // Ps without an M. Written under lk; read as a hint, or after a full fence (spin.cc)
   atomic<int> nspinning{0};  // Ms looking for work with none in hand
@@ -96,6 +99,10 @@ struct sched {
   atomic<bool> trim_wanted{false};        // slots went back to the pool since it was last trimmed to the bottom
   atomic<bool> sysmon_wants_idle{false};  // sysmon sleeps as no P is idle: the next one to go idle must wake it
 };
+
+inline P* proc(const sched* s, int id) {
+  return s->allp[id].load(acquire);
+}  // ALLP acquire; null when it was never made
 
 // schedule.cc
 inline void refill(P* p) {
@@ -138,6 +145,10 @@ void free_cached(sched* s, P* p, std::uint32_t keep);  // all but `keep` of P's 
 void after_switch(M* m);                               // on g0: what a goroutine left to do when it switched here
 
 // sysmon.cc
+// Whoever puts a P on the idle list, then, after a full fence: SYSMON-IDLE.
+inline void tell_sysmon_of_idle(sched* s) {
+  if (s->sysmon_wants_idle.load(relaxed)) s->sysmon_wake.wake();
+}
 void start_sysmon(sched* s);  // throws std::system_error
 void stop_sysmon(sched* s);
 
