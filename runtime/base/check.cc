@@ -34,7 +34,7 @@ constexpr std::int64_t patience_ns = 5'000'000'000;
   } else if (first != self) {
     os::sleep_ns(patience_ns);
   }
-  std::abort();
+  os::abort_process();
 }
 
 }  // namespace

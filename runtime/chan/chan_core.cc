@@ -18,7 +18,7 @@ using word::kind;
 // when in one, if it published.
 parked wait_at(caller& me, atomic<std::uint64_t>& where, std::uint64_t expected, std::uint64_t desired, wait_reason why,
                bool in_section) {
-  if (me.m) return park_slow(me.m, where.raw(), expected, desired, why, in_section ? me.smr->pin.raw() : nullptr);
+  if (me.m) return park_slow(me.m, where, expected, desired, why, in_section ? &me.smr->pin : nullptr);
   me.thread.woken.store(0, relaxed);
   // COMMIT, for a thread: nothing to save, the waiter and its slot are carried.
   if (!where.compare_exchange_strong(expected, desired, acq_rel, acquire)) return parked::no;
@@ -345,7 +345,7 @@ void block_forever(wait_reason why) {
     thread_waiter w;
     for (;;) block_thread(w);
   }
-  for (;;) park_slow(m, &m->always, 0, 0, why, nullptr);
+  for (;;) park_slow(m, m->always, 0, 0, why, nullptr);
 }
 
 void wait_turn(atomic<std::uint32_t>& turn, std::uint32_t wanted) {

@@ -49,7 +49,7 @@ struct alignas(64) chan_core {
   atomic<std::uint64_t> word{word::open};
   atomic<wait_node*> tail{nullptr};  // a hint: see wait_list.h
   atomic<std::uint32_t> dead{0};     // withdrawn inside the list since the last sweep; a statistic
-  atomic<std::uint32_t> sweep_at{32};
+  atomic<std::uint32_t> sweep_at{limits::list_sweep_at};
   atomic<std::uint32_t> both{0};  // selects under way that would send to as well as receive from this channel
   std::uint32_t capacity = 0;     // for good, as all below
   std::uint32_t ring_mask = 0;

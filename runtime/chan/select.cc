@@ -85,7 +85,7 @@ class attempt {
       std::uint64_t from = sel::make(ticket, sel::registering);
       std::uint64_t to = sel::make(ticket, sel::waiting);
       if (me.m) {
-        how = park_slow(me.m, word.raw(), from, to, wait_reason::select,
+        how = park_slow(me.m, word, from, to, wait_reason::select,
                         nullptr);  // SELECT release: saved, slots in place
       } else {
         thread.woken.store(0, relaxed);

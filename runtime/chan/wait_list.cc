@@ -162,7 +162,7 @@ wait_node* find_last(chan_core* c, caller& me, std::uint64_t w) {
     }
     last = walk(c, me, head, steps);
   }
-  if (last && steps > 4) {
+  if (last && steps > limits::list_hint_steps) {
     c->tail.exchange(last, seq_cst);               // A1
     if (link::marked(last->next.load(seq_cst))) {  // A2
       wait_node* mine = last;
@@ -215,7 +215,7 @@ void leave_list(chan_core* c, caller& me, wait_node* n) {
   if (link::marked(first)) return unlink(c, me, w, head, first);
   std::size_t live = 0;
   walk(c, me, head, live);
-  c->sweep_at.store(static_cast<std::uint32_t>(live) + 32, relaxed);
+  c->sweep_at.store(static_cast<std::uint32_t>(live) + limits::list_sweep_at, relaxed);
 }
 
 }  // namespace

@@ -6,13 +6,15 @@
 
 #include <cstdint>
 
+#include "cpu.h"
+
 namespace weft::os {
 
 // A deadline that never comes.
 inline constexpr std::int64_t no_deadline = INT64_MAX;
 
 // About 25 ns (vDSO); no system call where the kernel's clock source allows it. Cannot fail.
-std::int64_t now_ns() noexcept;
+WEFT_API std::int64_t now_ns() noexcept;
 
 // Blocks the thread for at least `ns`; zero or less returns at once. A signal handler that runs meanwhile does not
 // cut it short (absolute deadline, restarted on EINTR). Overshoots by the thread's timer slack, 50 us unless changed.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // What the compiler and the CPU offer, under one spelling: attributes, the sanitizer in use, the cache line, a
-// polite busy-wait, a cycle counter. No kernel calls and no state, so real and simulated builds share this file.
+// polite busy-wait, a cycle counter. No kernel calls and no state. Simulated, a busy-wait
+// is a point at which others go first.
 #pragma once
 
 #include <cstddef>
@@ -32,6 +33,14 @@
 #define WEFT_ASAN 0
 #endif
 
+// How a goroutine that parks publishes itself (sched/switch.h): 0, in the assembly of the switch; 1, composed from a plain switch
+// and weft::atomic, for builds whose tools must see the compare-and-swap.
+#if WEFT_TSAN || WEFT_ASAN || defined(WEFT_SIM)
+#define WEFT_COMPOSED_SWITCH 1
+#else
+#define WEFT_COMPOSED_SWITCH 0
+#endif
+
 namespace weft {
 
 // Distance that keeps two fields from sharing a line. Not std::hardware_destructive_interference_size: that one varies
@@ -41,6 +50,9 @@ inline constexpr std::size_t cache_line = 64;
 // One step of a busy-wait: tells the core that this thread spins, so that a sibling hyperthread gets the units and
 // leaving the loop does not cost a memory-order flush. Its length differs a lot (about 40 cycles on some x86-64, 140
 // on others, one to tens on AArch64): bound a spin by time or by a measured count, never by a guess at nanoseconds.
+#if defined(WEFT_SIM)
+void cpu_relax() noexcept;
+#else
 WEFT_ALWAYS_INLINE void cpu_relax() noexcept {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -51,6 +63,7 @@ WEFT_ALWAYS_INLINE void cpu_relax() noexcept {
 #error "weft knows x86-64 and AArch64"
 #endif
 }
+#endif
 
 // A free-running counter for measuring short spans on one core. Not serialising: the CPU may move it by a few dozen
 // instructions. The unit is the counter's own (TSC ticks; CNTVCT_EL0 ticks, often far coarser than a cycle), so

@@ -9,29 +9,65 @@
 
 namespace weft::limits {
 
+#if defined(WEFT_SIM)
+inline constexpr bool simulated = true;
+#else
+inline constexpr bool simulated = false;
+#endif
+
+// The first on the real machine, the second in the simulated one.
+template <class T>
+constexpr T real_or_sim(T real, T sim) {
+  return simulated ? sim : real;
+}
+
 // Per-P run queue. A power of two: positions count up for ever and are masked.
-inline constexpr std::uint32_t runq_capacity = 256;
+inline constexpr std::uint32_t runq_capacity = real_or_sim(256U, 4U);
 static_assert((runq_capacity & (runq_capacity - 1)) == 0);
 
 // The global queue is looked at first on every globq_poll-th pick, so that two goroutines that keep readying each
 // other cannot starve it. Prime, as in Go, so that it does not beat with a program's own period.
-inline constexpr std::uint32_t globq_poll = 61;
+inline constexpr std::uint32_t globq_poll = real_or_sim(61U, 5U);
 
 // Stack pool: guards are laid this many slots at a time (one system call each); the first batches of a chunk are
 // smaller, so that a program of three goroutines does not pay for sixty-four.
-inline constexpr std::size_t stack_guard_batch_min = 16;
-inline constexpr std::size_t stack_guard_batch_max = 64;
+inline constexpr std::size_t stack_guard_batch_min = real_or_sim<std::size_t>(16, 2);
+inline constexpr std::size_t stack_guard_batch_max = real_or_sim<std::size_t>(64, 4);
 
 // Stack pool: address space reserved at a time. The first reservation of a size class takes the small figure, each
 // further one twice the last, up to the large one: a million slots of 64 KiB then lie in some 70 reservations.
-inline constexpr std::size_t stack_chunk_min = std::size_t{64} << 20;
-inline constexpr std::size_t stack_chunk_max = std::size_t{1} << 30;
+inline constexpr std::size_t stack_chunk_min = real_or_sim<std::size_t>(64, 1) << 20;
+inline constexpr std::size_t stack_chunk_max = real_or_sim<std::size_t>(1024, 2) << 20;
 
 // Stack pool: slots given back to the kernel between two looks at the pool's lock.
 inline constexpr std::size_t stack_trim_batch = 256;
 
 // A P's budget of runtime calls between two looks round (sched/park.h), and what a switch takes of it.
-inline constexpr std::int32_t switch_cost = 4;
+inline constexpr std::int32_t switch_cost = real_or_sim(4, 2);
 inline constexpr std::int32_t slice = switch_cost * static_cast<std::int32_t>(globq_poll);
+
+// Reclamation (sched/quiesce.cc): so many retired nodes are stamped together; so many free ones a record keeps; they come from
+// slabs of so many bytes (a power of two), so many at a time.
+inline constexpr std::size_t smr_seal_every = real_or_sim<std::size_t>(64, 1);
+inline constexpr std::size_t smr_keep_free = real_or_sim<std::size_t>(256, 4);
+inline constexpr std::size_t smr_slab_bytes = real_or_sim<std::size_t>(256, 4) << 10;
+inline constexpr std::size_t smr_batch = real_or_sim<std::size_t>(32, 2);
+
+// Wait lists (chan/wait_list.cc): an appender who had further to go than this moves the hint; so many nodes die between two sweeps.
+inline constexpr std::size_t list_hint_steps = real_or_sim<std::size_t>(4, 1);
+inline constexpr std::uint32_t list_sweep_at = real_or_sim(32U, 2U);
+
+// Looking for work (sched/spin.cc), in rounds: least, first and most.
+inline constexpr std::uint32_t spin_rounds_min = real_or_sim(4U, 1U);
+inline constexpr std::uint32_t spin_rounds_first = real_or_sim(8U, 1U);
+inline constexpr std::uint32_t spin_rounds_max =
+    real_or_sim(160U, 2U);  // of about 120 ns each on the machine this was set on
+inline constexpr std::uint32_t inbox_rounds_min = real_or_sim(16U, 1U);
+inline constexpr std::uint32_t inbox_rounds_first = real_or_sim(64U, 1U);
+inline constexpr std::uint32_t inbox_rounds_max =
+    real_or_sim(2000U, 2U);  // of one pause, 26 ns: longer than the kernel takes to wake a thread
+
+// A mutex that was contended (sync/mutex.cc): quiet unlocks until it is fast again, at 2 ns gained each, some times a fence_heavy.
+inline constexpr std::uint32_t mutex_quiet_unlocks = real_or_sim(1U << 14, 2U);
 
 }  // namespace weft::limits

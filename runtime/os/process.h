@@ -14,4 +14,8 @@ void write_stderr(std::string_view text) noexcept;
 // `weft: fatal: <text>` and abort. For broken contracts below runtime/base, which has the richer weft::fatal().
 [[noreturn]] void die(std::string_view text) noexcept;
 
+// std::abort and _exit. In the simulated machine: the run that is being simulated has failed.
+[[noreturn]] void abort_process() noexcept;
+[[noreturn]] void end_process(int status) noexcept;
+
 }  // namespace weft::os

@@ -12,6 +12,19 @@
 
 #include "cpu.h"
 
+#if defined(WEFT_SIM)
+
+namespace weft {
+namespace sim {
+extern void* sim_self;  // of the virtual thread that runs
+}
+namespace os {
+inline void* self() { return *static_cast<void* volatile*>(&sim::sim_self); }
+}  // namespace os
+}  // namespace weft
+
+#else
+
 extern "C" {
 // Never name it in C++: os::self() and os::set_self() are the only readers and writers.
 extern WEFT_API thread_local void* weft_self_pointer __attribute__((tls_model("initial-exec")));
@@ -37,6 +50,12 @@ namespace weft::os {
 #endif
   return v;
 }
+
+}  // namespace weft::os
+
+#endif
+
+namespace weft::os {
 
 // Out of line: called once per thread and run.
 void set_self(void* v);

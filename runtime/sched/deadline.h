@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "../os/clock.h"
+
 namespace weft::rt {
 
 inline constexpr std::int64_t no_deadline = INT64_MAX;
@@ -22,7 +24,7 @@ std::int64_t ns_of(const std::chrono::duration<Rep, Period>& d) {
 
 template <class Rep, class Period>
 std::int64_t deadline_after(const std::chrono::duration<Rep, Period>& d) {
-  const std::int64_t now = std::chrono::steady_clock::now().time_since_epoch().count();
+  const std::int64_t now = os::now_ns();
   const std::int64_t ns = ns_of(d);
   std::int64_t when = 0;
   if (__builtin_add_overflow(now, ns, &when)) return ns < 0 ? 0 : no_deadline;

@@ -83,7 +83,7 @@ void die_of_deadlock(sched* s) {
     ::fflush_unlocked(stdout);
     ::funlockfile(stdout);
   }
-  ::_exit(2);
+  os::end_process(2);
 }
 
 }  // namespace weft::rt

@@ -42,7 +42,7 @@ bool on_fault(void* address, void* /*ucontext*/) {
                           static_cast<unsigned long long>(g->id.load(relaxed)), name ? " \"" : "", name ? name : "",
                           name ? "\"" : "", hit.size >> 10);
     os::write_stderr({text, static_cast<std::size_t>(n)});
-    std::abort();
+    os::abort_process();
   }
   return false;
 }
@@ -78,7 +78,7 @@ void print_backtrace() {
   text += "backtrace:\n";
   os::write_stderr(text);
   print_backtrace();
-  std::abort();
+  os::abort_process();
 }
 
 }  // namespace

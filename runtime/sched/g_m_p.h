@@ -141,10 +141,10 @@ struct M {
   smr_record* smr = nullptr;     // this M: its record in the reclamation scheme (sched/quiesce.h)
   arch::context g0;              // this M: the scheduler's own context, on the thread's stack
   fast_rand rand;
-  std::uint64_t always = 0;  // this M: a word for commits that cannot fail, zero for good
-  std::uint32_t nobody = 0;  // where a commit without a reader section writes its zero: not on a published stack
-  bool spinning = false;     // this M, and start_m while it is stopped: looking for work with none in hand
-  G* dying = nullptr;        // this M: a finished goroutine whose fiber must be told to the sanitizer
+  atomic<std::uint64_t> always{0};  // this M: a word for commits that cannot fail, zero for good
+  atomic<std::uint32_t> nobody{0};  // where a commit without a reader section writes its zero: not on a published stack
+  bool spinning = false;            // this M, and start_m while it is stopped: looking for work with none in hand
+  G* dying = nullptr;               // this M: a finished goroutine whose fiber must be told to the sanitizer
   std::uint32_t id = 0;
   void* g0_tsan_fiber = nullptr;
   void* g0_asan_fake_stack = nullptr;
@@ -153,8 +153,8 @@ struct M {
   // The commit of a switch that is composed from a plain one (sched/switch.h): what the next context must finish.
   struct {
     G* from = nullptr;
-    std::uint64_t* word = nullptr;
-    std::uint32_t* done = nullptr;
+    atomic<std::uint64_t>* word = nullptr;
+    atomic<std::uint32_t>* done = nullptr;
     std::uint64_t expected = 0;
     std::uint64_t desired = 0;
     P* yielded = nullptr;  // instead of a word: the P whose ring has one more slot to publish

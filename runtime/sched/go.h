@@ -35,6 +35,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "deadline.h"
 #include "park.h"
 
 namespace weft {
@@ -163,19 +164,14 @@ void sleep_until(const std::chrono::time_point<Clock, Duration>& t) {
     sleep_until_ns(std::chrono::ceil<std::chrono::nanoseconds>(t.time_since_epoch()).count());
   } else {
     // A clock that may be set: looked at again after each sleep.
-    for (auto now = Clock::now(); now < t; now = Clock::now())
-      sleep_until(std::chrono::steady_clock::now() + (t - now));
+    for (auto now = Clock::now(); now < t; now = Clock::now()) sleep_until_ns(rt::deadline_after(t - now));
   }
 }
 
 template <class Rep, class Period>
 void sleep_for(const std::chrono::duration<Rep, Period>& d) {
   // What overflows sleeps for ever, some 292 years.
-  auto now = std::chrono::steady_clock::now();
-  using clock = std::chrono::steady_clock;
-  if (std::chrono::duration<double>(d) > std::chrono::duration<double>(clock::time_point::max() - now))
-    return sleep_until(clock::time_point::max());
-  sleep_until(now + std::chrono::ceil<clock::duration>(d));
+  sleep_until_ns(rt::deadline_after(d));
 }
 
 // Ps of this run; 0 outside of one.

@@ -21,7 +21,7 @@ namespace {
 // The goroutine is queued by the scheduler once it is saved: for when there is nobody to switch to directly.
 void yield_to_scheduler(M* m) {
   m->more->requeue = m->curg;
-  park_into_scheduler(m, &m->always, 0, 0, nullptr);
+  park_into_scheduler(m, m->always, 0, 0, nullptr);
 }
 
 // Goroutines bound to a P: pushed to it, whoever it is.
@@ -85,8 +85,8 @@ void put_back(M* m, G* to) {
 
 }  // namespace
 
-parked park_slow(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, wait_reason why,
-                 std::uint32_t* done) {
+parked park_slow(M* m, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired, wait_reason why,
+                 atomic<std::uint32_t>* done) {
   G* g = m->curg;
   G* to = pick_next(m);
   g->why.store(why, relaxed);

@@ -38,8 +38,8 @@ enum class parked : std::uint8_t { no, done, closed };
 }
 
 // The slow halves.
-WEFT_API parked park_slow(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, wait_reason why,
-                          std::uint32_t* done);
+WEFT_API parked park_slow(M* m, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired,
+                          wait_reason why, atomic<std::uint32_t>* done);
 // The commit of the inlined park failed: `g` goes on, and what was to run instead goes back.
 WEFT_API void park_lost(G* g);
 WEFT_API void ready_slow(waiter* w);
@@ -61,14 +61,14 @@ WEFT_API void allow_switches(M* m) noexcept;
       p->budget.store(left, relaxed);
       G* g = m->curg;
       g->why.store(why, relaxed);
-      if (park_into(m, g, to, word.raw(), expected, desired)) [[likely]]
+      if (park_into(m, g, to, word, expected, desired)) [[likely]]
         return finish_park(g);
       park_lost(g);
       return parked::no;
     }
   }
 #endif
-  return park_slow(m, word.raw(), expected, desired, why, nullptr);
+  return park_slow(m, word, expected, desired, why, nullptr);
 }
 
 // Makes `w` runnable. The caller must have taken it from where it was published: it is the only one who knows it.

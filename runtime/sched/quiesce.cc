@@ -17,12 +17,9 @@ namespace {
 atomic<std::uint32_t> epoch{0};
 atomic<smr_record*> all_records{nullptr};
 
-constexpr std::size_t seal_every = 64;
-constexpr std::size_t keep_free = 256;
-
 // Nodes come from slabs, so that a million waiters take 64 bytes each and that all of it goes back to the kernel afterwards: an
 // allocator with headers takes three times that, and keeps it. A slab is unmapped when its last node comes back.
-constexpr std::size_t slab_bytes = 256 << 10;
+constexpr std::size_t slab_bytes = limits::smr_slab_bytes;
 constexpr std::size_t slab_nodes = slab_bytes / smr_node_bytes - 1;  // the first one's place is the header's
 
 struct slab {
@@ -53,8 +50,6 @@ slab* slab_of(void* node) {
   return reinterpret_cast<slab*>(reinterpret_cast<std::uintptr_t>(node) & ~(slab_bytes - 1));
 }
 
-constexpr std::size_t batch = 32;
-
 // Some nodes for a record's free list. Throws std::bad_alloc.
 void refill(smr_record* r) {
   lock_scope hold(slabs_lock);
@@ -66,7 +61,7 @@ void refill(smr_record* r) {
     }
   }
   slab* s = partial;
-  for (std::size_t i = 0; i < batch && (s->nfree != 0 || s->untouched != 0); ++i) {
+  for (std::size_t i = 0; i < limits::smr_batch && (s->nfree != 0 || s->untouched != 0); ++i) {
     smr_node* n;
     if (s->nfree != 0) {
       n = s->free;
@@ -125,7 +120,7 @@ void collect(smr_record* r) {
       ++r->nfree;
     }
   }
-  if (r->nfree > 2 * keep_free) give_back(r, keep_free);
+  if (r->nfree > 2 * limits::smr_keep_free) give_back(r, limits::smr_keep_free);
 }
 
 // Stamps what was retired. After the fence the epoch read is no older than any that a section which saw these nodes linked was
@@ -212,7 +207,7 @@ void smr_free(smr_record* r, smr_node* n) noexcept {
 void smr_retire(smr_record* r, smr_node* n) noexcept {
   n->next_retired = r->open;
   r->open = n;
-  if (++r->nopen < seal_every) return;
+  if (++r->nopen < limits::smr_seal_every) return;
   seal(r);
   try_advance();
   collect(r);

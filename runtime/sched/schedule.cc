@@ -66,7 +66,7 @@ G* get_inbox(M* m) {
   if (p->inbox.load(relaxed) == nullptr) return nullptr;  // relaxed: as globq_size
   // INBOX acquire <- ready_bound's push: the Gs, saved.
   waiter* w = p->inbox.exchange(nullptr, acquire);
-  if (p->more->inbox_rounds == 0) p->more->inbox_rounds = 64;
+  if (p->more->inbox_rounds == 0) p->more->inbox_rounds = limits::inbox_rounds_first;
   waiter* oldest = nullptr;  // pushed like a stack: turn it round
   while (w) {
     waiter* next = w->next;

@@ -34,11 +34,7 @@ namespace weft::rt {
 
 namespace {
 
-constexpr std::uint32_t spin_rounds_min = 4;
-constexpr std::uint32_t spin_rounds_max = 160;  // of about 120 ns each on the machine this was set on
 constexpr int relax_per_round = 4;
-constexpr std::uint32_t inbox_rounds_min = 16;
-constexpr std::uint32_t inbox_rounds_max = 2000;  // of one pause, 26 ns: longer than the kernel takes to wake a thread
 
 void run_m(void* arg) {
   M* m = static_cast<M*>(arg);
@@ -80,14 +76,14 @@ G* watch_inbox(M* m) {
   std::uint32_t& rounds = p->more->inbox_rounds;
   for (std::uint32_t r = 0; r < rounds; ++r) {
     if (G* g = get_inbox(m)) {
-      rounds = std::min(rounds * 2, inbox_rounds_max);
+      rounds = std::min(rounds * 2, limits::inbox_rounds_max);
       return g;
     }
     if (p->attention.load(relaxed) || m->s->globq_size.load(relaxed) != 0) return nullptr;
     cpu_relax();
   }
   rounds -= rounds / 4;
-  if (rounds < inbox_rounds_min) rounds = 0;
+  if (rounds < limits::inbox_rounds_min) rounds = 0;
   return nullptr;
 }
 
@@ -403,8 +399,9 @@ G* find_runnable(M* m) {
       std::uint32_t rounds = m->spinning ? s->spin_rounds.load(relaxed) : 0;
       g = spin(m, rounds);
       if (m->spinning)  // relaxed, and lost updates do not matter: a statistic
-        s->spin_rounds.store(g ? std::min(rounds * 2, spin_rounds_max) : std::max(rounds - rounds / 4, spin_rounds_min),
-                             relaxed);
+        s->spin_rounds.store(
+            g ? std::min(rounds * 2, limits::spin_rounds_max) : std::max(rounds - rounds / 4, limits::spin_rounds_min),
+            relaxed);
     }
     if (!g && runq_or_next(m->p)) continue;
     if (g) {

@@ -71,10 +71,9 @@ void finish_commit() {
     if (!from) return;
     m->commit.from = nullptr;
     std::uint64_t expected = m->commit.expected;
-    std::uint32_t* done = m->commit.done;
-    auto* word = reinterpret_cast<atomic<std::uint64_t>*>(m->commit.word);
-    if (word->compare_exchange_strong(expected, m->commit.desired, acq_rel, acquire)) {  // COMMIT
-      if (done) reinterpret_cast<atomic<std::uint32_t>*>(done)->store(0, release);
+    atomic<std::uint32_t>* done = m->commit.done;
+    if (m->commit.word->compare_exchange_strong(expected, m->commit.desired, acq_rel, acquire)) {  // COMMIT
+      if (done) done->store(0, release);
       return;
     }
     m->commit.failed = true;
@@ -83,9 +82,9 @@ void finish_commit() {
   }
 }
 
-bool composed_park(M* m, G* g, side to, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired,
-                   std::uint32_t* done) {
-  m->commit = {.from = g, .word = word, .done = done, .expected = expected, .desired = desired};
+bool composed_park(M* m, G* g, side to, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired,
+                   atomic<std::uint32_t>* done) {
+  m->commit = {.from = g, .word = &word, .done = done, .expected = expected, .desired = desired};
   plain_switch(side_of(g), to, false);
   m = self();
   if (m->commit.failed) {
@@ -98,8 +97,8 @@ bool composed_park(M* m, G* g, side to, std::uint64_t* word, std::uint64_t expec
 
 }  // namespace
 
-bool park_into_slow(M* m, G* to, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired,
-                    std::uint32_t* done) {
+bool park_into_slow(M* m, G* to, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired,
+                    atomic<std::uint32_t>* done) {
   G* g = m->curg;
   leave_thread(m, g);
   enter_thread(m, to);
@@ -108,8 +107,8 @@ bool park_into_slow(M* m, G* to, std::uint64_t* word, std::uint64_t expected, st
   return false;
 }
 
-bool park_into_scheduler(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired,
-                         std::uint32_t* done) {
+bool park_into_scheduler(M* m, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired,
+                         atomic<std::uint32_t>* done) {
   G* g = m->curg;
   leave_thread(m, g);
   m->curg = nullptr;
@@ -172,22 +171,22 @@ void bind_scheduler_fiber([[maybe_unused]] M* m) {
 
 #else  // direct
 
-bool park_into_slow(M* m, G* to, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired,
-                    std::uint32_t* done) {
+bool park_into_slow(M* m, G* to, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired,
+                    atomic<std::uint32_t>* done) {
   G* g = m->curg;
   leave_thread(m, g);
   enter_thread(m, to);
-  if (weft_switch_cas(&g->ctx, &to->ctx, word, expected, desired, done ? done : &m->nobody)) return true;
+  if (weft_switch_cas(&g->ctx, &to->ctx, word.raw(), expected, desired, (done ? done : &m->nobody)->raw())) return true;
   enter_thread(m, g);  // same thread: nothing was switched
   return false;
 }
 
-bool park_into_scheduler(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired,
-                         std::uint32_t* done) {
+bool park_into_scheduler(M* m, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired,
+                         atomic<std::uint32_t>* done) {
   G* g = m->curg;
   leave_thread(m, g);
   m->curg = nullptr;
-  if (weft_switch_cas(&g->ctx, &m->g0, word, expected, desired, done ? done : &m->nobody)) return true;
+  if (weft_switch_cas(&g->ctx, &m->g0, word.raw(), expected, desired, (done ? done : &m->nobody)->raw())) return true;
   m->curg = g;
   return false;
 }

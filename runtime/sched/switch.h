@@ -15,12 +15,6 @@
 #include "runq.h"
 #include "self.h"
 
-#if WEFT_TSAN || WEFT_ASAN || defined(WEFT_SIM)
-#define WEFT_COMPOSED_SWITCH 1
-#else
-#define WEFT_COMPOSED_SWITCH 0
-#endif
-
 namespace weft::rt {
 
 // What travels with a goroutine, taken from the thread. Before COMMIT. Compared before stored: see waiter.
@@ -45,20 +39,21 @@ namespace weft::rt {
 // The current goroutine parks: publishes itself by *word: expected -> desired, and `to`, which this M has taken, goes on.
 // False: the word held something else, and nothing has happened; `to` is still in the caller's hand.
 // `done`, when given, is set to zero once published (the reader section of quiesce.h ends).
-bool park_into_slow(M* m, G* to, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired,
-                    std::uint32_t* done);
+bool park_into_slow(M* m, G* to, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired,
+                    atomic<std::uint32_t>* done);
 
 // The same with the M's scheduler context as what goes on.
-bool park_into_scheduler(M* m, std::uint64_t* word, std::uint64_t expected, std::uint64_t desired, std::uint32_t* done);
+bool park_into_scheduler(M* m, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired,
+                         atomic<std::uint32_t>* done);
 
 // park_into_slow, inlined, for g == m->curg; afterwards g is the goroutine that was given, come what may, and m is nobody. After
 // false m->curg is still `to`.
-[[gnu::always_inline]] inline bool park_into(M* m, G*& g, G* to, std::uint64_t* word, std::uint64_t expected,
+[[gnu::always_inline]] inline bool park_into(M* m, G*& g, G* to, atomic<std::uint64_t>& word, std::uint64_t expected,
                                              std::uint64_t desired) {
   leave_thread(m, g);
   enter_thread(m, to);
   arch::context* mine = &g->ctx;
-  bool parked = arch::switch_cas_inline(mine, &to->ctx, word, expected, desired);
+  bool parked = arch::switch_cas_inline(mine, &to->ctx, word.raw(), expected, desired);
   g = static_cast<G*>(reinterpret_cast<waiter*>(mine));
   return parked;
 }

@@ -74,7 +74,8 @@ struct sched {
   atomic<bool> over{false};             // every goroutine has ended: Ms go home
   atomic<std::uint32_t> external{0};  // ordinary threads and other runtimes that are inside ready(): run waits for them
   atomic<std::int64_t> keeper_deadline{timer_heap::never};  // until when; written under lk. `never`: nobody does
-  atomic<std::uint32_t> spin_rounds{8};  // how long the next spinner looks; adapts to whether looking paid
+  atomic<std::uint32_t> spin_rounds{
+      limits::spin_rounds_first};  // how long the next spinner looks; adapts to whether looking paid
 
   runtime_lock lk;
   // Guarded by lk.

@@ -16,8 +16,6 @@ using word = atomic<std::uint32_t>;
 
 // Having waited for longer, the first in line has the mutex handed over (Go's figure).
 constexpr std::int64_t starving_ns = 1'000'000;
-// Quiet unlocks until a mutex that was contended is fast again: at 2 ns gained each, some times a fence_heavy.
-constexpr std::uint32_t quiet_unlocks = 1 << 14;
 // Looks before queueing, and what lies between two: about a microsecond in all, as long as a park and a wake.
 constexpr int spin_looks = 4;
 constexpr int spin_relax = 8;
@@ -163,7 +161,7 @@ void mutex::unlock_slow() {
     if (w & turning) break;
     std::uint32_t to = w & ~locked;
     if (!(w & (waited_for | waking)))
-      to = to + quiet >= quiet * quiet_unlocks ? 0 : to + quiet;
+      to = to + quiet >= quiet * limits::mutex_quiet_unlocks ? 0 : to + quiet;
     else if ((w & (waited_for | waking)) == waited_for)
       break;
     if (word_.compare_exchange_weak(w, to, release, relaxed)) return;  // MUTEX release. The last touch

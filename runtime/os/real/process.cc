@@ -31,7 +31,11 @@ void die(std::string_view text) noexcept {
   std::memcpy(line + prefix.size(), text.data(), n);
   line[prefix.size() + n] = '\n';
   write_stderr({line, prefix.size() + n + 1});
-  std::abort();
+  abort_process();
 }
+
+void abort_process() noexcept { std::abort(); }
+
+void end_process(int status) noexcept { ::_exit(status); }
 
 }  // namespace weft::os

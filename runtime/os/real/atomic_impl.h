@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+//
+// The real machine's atomics: std::atomic behind weft's names. Included by os/atomic.h only.
+
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <type_traits>
+
+#include "../cpu.h"
+
+namespace weft {
+
+template <class T>
+class atomic {
+ public:
+  constexpr atomic() noexcept : v_(T{}) {}
+  constexpr atomic(T v) noexcept : v_(v) {}  // NOLINT(google-explicit-constructor): as std::atomic
+  atomic(const atomic&) = delete;
+  atomic& operator=(const atomic&) = delete;
+
+  T load(std::memory_order o) const noexcept { return v_.load(o); }
+  void store(T v, std::memory_order o) noexcept { v_.store(v, o); }
+  T exchange(T v, std::memory_order o) noexcept { return v_.exchange(v, o); }
+
+  // On failure `expected` receives the value found. A failed exchange orders as `fail`.
+  bool compare_exchange_strong(T& expected, T desired, std::memory_order ok, std::memory_order fail) noexcept {
+    return v_.compare_exchange_strong(expected, desired, ok, fail);
+  }
+  bool compare_exchange_weak(T& expected, T desired, std::memory_order ok, std::memory_order fail) noexcept {
+    return v_.compare_exchange_weak(expected, desired, ok, fail);
+  }
+
+  T fetch_add(T d, std::memory_order o) noexcept requires(std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+    return v_.fetch_add(d, o);
+  }
+  T fetch_sub(T d, std::memory_order o) noexcept requires(std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+    return v_.fetch_sub(d, o);
+  }
+  T fetch_or(T d, std::memory_order o) noexcept requires std::is_unsigned_v<T> { return v_.fetch_or(d, o); }
+  T fetch_and(T d, std::memory_order o) noexcept requires std::is_unsigned_v<T> { return v_.fetch_and(d, o); }
+
+  // The plain word, for the switch that commits in assembly and for the kernel (futex). Lock-free types only.
+  T* raw() noexcept {
+    static_assert(sizeof(std::atomic<T>) == sizeof(T) && std::atomic<T>::is_always_lock_free);
+    return reinterpret_cast<T*>(&v_);
+  }
+
+ private:
+  std::atomic<T> v_;
+};
+
+namespace os {
+
+// False: no membarrier (or switched off), fence_light() is a real fence. Decided before main, never changes.
+extern WEFT_API bool asymmetric_fences;
+
+// The rare side. Microseconds. May be called from any thread.
+void fence_heavy();
+
+// A seq_cst fence. (A locked RMW on the stack is what compilers should emit for it: mfence costs 17 ns here, this 2.)
+inline void fence_full() {
+#if defined(__x86_64__) && !WEFT_TSAN
+  asm volatile("lock orl $0, (%%rsp)" ::: "memory", "cc");
+#elif defined(__aarch64__)
+  asm volatile("dmb ish" ::: "memory");
+#else
+  asm volatile("mfence" ::: "memory");
+#endif
+}
+
+// The frequent side: free where fence_heavy() does the work.
+inline void fence_light() {
+  asm volatile("" ::: "memory");
+  if (!asymmetric_fences) [[unlikely]]
+    fence_full();
+}
+
+// For the simulated machine's eyes only: plain memory that several threads use in turn is read, or written, here.
+inline void plain_read(const void*) {}
+inline void plain_write(const void*) {}
+
+}  // namespace os
+
+// A field that is not atomic, since something else orders its accesses. In the simulated machine a race on it is found.
+template <class T>
+using plain = T;
+
+}  // namespace weft
