@@ -6,8 +6,18 @@
 
 namespace weft::os {
 
-alt_stack::alt_stack() = default;
-alt_stack::~alt_stack() = default;
+alt_stack_memory::alt_stack_memory() = default;
+alt_stack_memory::~alt_stack_memory() = default;
+void* alt_stack_memory::lo() const noexcept { return map_; }
+std::size_t alt_stack_memory::size() const noexcept { return bytes_; }
+
+alt_stack::alt_stack(const alt_stack_memory& memory) : ours_(memory.lo()) {}
+alt_stack::~alt_stack() {
+  static_cast<void>(ours_);
+  static_cast<void>(before_sp_);
+  static_cast<void>(before_bytes_);
+  static_cast<void>(before_flags_);
+}
 
 void acquire_fault_handler(fault_fn) {}
 void release_fault_handler() noexcept {}
