@@ -15,6 +15,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include <weft/weft.h>
@@ -259,16 +260,71 @@ inline result channel(std::int64_t n, std::size_t capacity, std::int64_t each) {
   return {elapsed, per * each, sum.load(std::memory_order_relaxed) == each * sum_below(per)};
 }
 
+// ---- select -------------------------------------------------------------------------------------------------------
+
+/// Two producers, and one consumer that selects. One op is one element.
+inline result selecting(std::int64_t n, std::size_t capacity) {
+  const std::int64_t per = std::max<std::int64_t>(n / 2, 1);
+  const auto a = weft::make_chan<std::int64_t>(capacity);
+  const auto b = weft::make_chan<std::int64_t>(capacity);
+  const auto sum = weft::make_chan<std::int64_t>();
+  const stopwatch watch;
+  for (const auto& c : {a, b}) {
+    weft::go([c, per] {
+      for (std::int64_t i = 0; i < per; ++i) c.send(i);
+    });
+  }
+  weft::go([a, b, sum, per] {
+    std::int64_t s = 0;
+    const auto add = [&s](std::optional<std::int64_t> v) { s += *v; };
+    for (std::int64_t i = 0; i < 2 * per; ++i) weft::select(weft::on_recv(a, add), weft::on_recv(b, add));
+    sum.send(s);
+  });
+  const std::int64_t s = *sum.recv();
+  return {watch.elapsed(), 2 * per, s == 2 * sum_below(per)};
+}
+
+/// Nobody on the other side: a receive, a send, or either, with an otherwise. One op is one select.
+inline result trying_in_vain(std::int64_t n, bool recv, bool send) {
+  const auto a = weft::make_chan<std::int64_t>();
+  const auto b = weft::make_chan<std::int64_t>();
+  std::int64_t missed = 0;
+  const auto miss = [&missed] { ++missed; };
+  const stopwatch watch;
+  if (recv && send) {
+    for (std::int64_t i = 0; i < n; ++i) weft::select(weft::on_recv(a), weft::on_send(b, i), weft::otherwise(miss));
+  } else if (recv) {
+    for (std::int64_t i = 0; i < n; ++i) weft::select(weft::on_recv(a), weft::otherwise(miss));
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) weft::select(weft::on_send(b, i), weft::otherwise(miss));
+  }
+  return {watch.elapsed(), n, missed == n};
+}
+
+/// A buffered channel of one's own: a send, then a receive, each with an otherwise that is not taken. One op is one of the two.
+inline result trying_with_success(std::int64_t n) {
+  const auto c = weft::make_chan<std::int64_t>(1);
+  std::int64_t s = 0;
+  const auto add = [&s](std::optional<std::int64_t> v) { s += *v; };
+  const stopwatch watch;
+  for (std::int64_t i = 0; i < n; ++i) {
+    weft::select(weft::on_send(c, i), weft::otherwise());
+    weft::select(weft::on_recv(c, add), weft::otherwise());
+  }
+  return {watch.elapsed(), 2 * n, s == sum_below(n)};
+}
+
 // ---- mutex --------------------------------------------------------------------------------------------------------
 
-/// Eight goroutines count, under one mutex. One op is one lock, count, unlock.
-inline result counting_under_mutex(std::int64_t n) {
-  const std::int64_t per = std::max<std::int64_t>(n / 8, 1);
-  weft::mutex mu;
+/// `each` goroutines count, under one mutex. One op is one lock, count, unlock.
+template <class Mutex = weft::mutex>
+result counting_under_mutex(std::int64_t n, std::int64_t each) {
+  const std::int64_t per = std::max<std::int64_t>(n / each, 1);
+  Mutex mu;
   weft::wait_group done;
   std::int64_t count = 0;
   const stopwatch watch;
-  for (int k = 0; k < 8; ++k) {
+  for (std::int64_t k = 0; k < each; ++k) {
     done.add(1);
     weft::go([&mu, &done, &count, per] {
       for (std::int64_t i = 0; i < per; ++i) {
@@ -280,7 +336,33 @@ inline result counting_under_mutex(std::int64_t n) {
     });
   }
   done.wait();
-  return {watch.elapsed(), 8 * per, count == 8 * per};
+  return {watch.elapsed(), each * per, count == each * per};
+}
+
+// ---- timers -------------------------------------------------------------------------------------------------------
+
+/// `n` goroutines sleep 1 to 50 ms in a loop, until `time` has passed. Returns how often they woke.
+inline std::int64_t sleeping(std::int64_t n, std::chrono::nanoseconds time) {
+  std::atomic<std::int64_t> wakeups{0};
+  weft::wait_group done;
+  done.add(n);
+  const auto end = std::chrono::steady_clock::now() + time;
+  for (std::int64_t i = 0; i < n; ++i) {
+    weft::go([&wakeups, &done, end, x = static_cast<std::uint64_t>(i) * 2654435769 + 1]() mutable {
+      std::int64_t woken = 0;
+      while (std::chrono::steady_clock::now() < end) {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        weft::sleep_for(std::chrono::nanoseconds(1'000'000 + x % 49'000'000));
+        ++woken;
+      }
+      wakeups.fetch_add(woken, std::memory_order_relaxed);  // the wait below orders it
+      done.done();
+    });
+  }
+  done.wait();
+  return wakeups.load(std::memory_order_relaxed);
 }
 
 // ---- fork and join ------------------------------------------------------------------------------------------------

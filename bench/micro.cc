@@ -136,7 +136,7 @@ BENCHMARK_TEMPLATE(uncontended, weft::mutex);
 BENCHMARK_TEMPLATE(uncontended, std::mutex);
 
 void mutex_of_eight(benchmark::State& state) {
-  in_runtime(state, 80'000, [] { return bench::counting_under_mutex(80'000); });
+  in_runtime(state, 80'000, [] { return bench::counting_under_mutex(80'000, 8); });
 }
 BENCHMARK(mutex_of_eight)->Apply(at_each_p);
 

@@ -8,6 +8,7 @@
 // Like the others, and unlike bench_pingpong, it has no warm-up: starting cold is part of what is compared.
 
 #include <fmt/format.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,10 +16,12 @@
 #include <chrono>
 #include <cstdio>
 #include <fstream>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include <weft/weft.h>
 
@@ -112,6 +115,43 @@ outcome parked_line(std::int64_t n) {
           r.right};
 }
 
+// Processor time of all threads.
+std::int64_t cpu_ns() {
+  timespec t;
+  if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) != 0) throw std::runtime_error("no clock of processor time");
+  return t.tv_sec * 1'000'000'000 + t.tv_nsec;
+}
+
+outcome timer_line(std::int64_t n) {
+  const std::int64_t before = cpu_ns();
+  const std::int64_t wakeups = bench::sleeping(n, 2s);
+  return {fmt::format("ns_per_op={:.3f} wakeups={}",
+                      static_cast<double>(cpu_ns() - before) / static_cast<double>(wakeups), wakeups),
+          wakeups > 0};
+}
+
+// How late a sleep of 1 ms ends; `sleep` gets the point of time.
+template <class Sleep>
+outcome late_line(std::int64_t n, Sleep sleep) {
+  std::vector<std::int64_t> late(static_cast<std::size_t>(n));
+  for (std::int64_t& ns : late) {
+    const auto when = std::chrono::steady_clock::now() + 1ms;
+    sleep(when);
+    ns = std::chrono::nanoseconds(std::chrono::steady_clock::now() - when).count();
+  }
+  std::sort(late.begin(), late.end());
+  return {
+      fmt::format("median_ns={} p99_ns={} max_ns={}", late[late.size() / 2], late[late.size() * 99 / 100], late.back()),
+      late.front() >= 0};
+}
+
+void bare_sleep(std::chrono::steady_clock::time_point when) {
+  const std::int64_t ns = when.time_since_epoch().count();
+  const timespec t{.tv_sec = ns / 1'000'000'000, .tv_nsec = ns % 1'000'000'000};
+  while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, nullptr) != 0) {
+  }
+}
+
 struct workload {
   std::string_view name;
   outcome (*run)(std::int64_t n);
@@ -132,7 +172,18 @@ constexpr workload workloads[] = {
     {"chan1_1x1", [](std::int64_t n) { return plain(bench::channel(n, 1, 1)); }},
     {"chan1_4x4", [](std::int64_t n) { return plain(bench::channel(n, 1, 4)); }},
     {"contended", [](std::int64_t n) { return plain(bench::channel(n, 0, 8)); }},
-    {"mutex", [](std::int64_t n) { return plain(bench::counting_under_mutex(n)); }},
+    {"select0", [](std::int64_t n) { return plain(bench::selecting(n, 0)); }},
+    {"select128", [](std::int64_t n) { return plain(bench::selecting(n, 128)); }},
+    {"tryselect_recv", [](std::int64_t n) { return plain(bench::trying_in_vain(n, true, false)); }},
+    {"tryselect_send", [](std::int64_t n) { return plain(bench::trying_in_vain(n, false, true)); }},
+    {"tryselect_both", [](std::int64_t n) { return plain(bench::trying_in_vain(n, true, true)); }},
+    {"tryselect_ready", [](std::int64_t n) { return plain(bench::trying_with_success(n)); }},
+    {"mutex", [](std::int64_t n) { return plain(bench::counting_under_mutex(n, 8)); }},
+    {"mutex_alone", [](std::int64_t n) { return plain(bench::counting_under_mutex(n, 1)); }},
+    {"std_mutex_alone", [](std::int64_t n) { return plain(bench::counting_under_mutex<std::mutex>(n, 1)); }},
+    {"timer", timer_line},
+    {"late", [](std::int64_t n) { return late_line(n, [](auto when) { weft::sleep_until(when); }); }, 1, 1'000'000},
+    {"late_bare", [](std::int64_t n) { return late_line(n, bare_sleep); }, 1, 1'000'000},
     {"steal", [](std::int64_t n) { return plain(bench::fork_join_fib(n)); }, 2, 45},  // fib(n), not n ops
 };
 
