@@ -322,10 +322,16 @@ class chan_handle {
 // What all three faces of a channel have.
 class chan_base {
  public:
-  // Values in the buffer; a snapshot, stale at once. 0 for nil. Wait-free.
-  std::size_t len() const noexcept { return handle_.core() ? chan_len(*handle_.core()) : 0; }
+  // Values in the buffer; a snapshot, stale at once. 0 for nil. Wait-free, but for a yield now and then: a cooperative point, as cap is.
+  std::size_t len() const noexcept {
+    cooperate(self());
+    return handle_.core() ? chan_len(*handle_.core()) : 0;
+  }
   // 0: unbuffered, or nil.
-  std::size_t cap() const noexcept { return handle_.core() ? handle_.core()->capacity : 0; }
+  std::size_t cap() const noexcept {
+    cooperate(self());
+    return handle_.core() ? handle_.core()->capacity : 0;
+  }
   // False: nil.
   explicit operator bool() const noexcept { return handle_.core() != nullptr; }
   // The same channel?

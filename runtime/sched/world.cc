@@ -289,6 +289,8 @@ int num_cpus() { return cached_num_cpus(); }
 std::int64_t num_goroutines() {
   M* m = self();
   if (!m) return 0;
+  cooperate(m);
+  m = self();
   // Ended before born: never less than there are.
   std::uint64_t ended = 0;
   std::uint64_t born = 0;

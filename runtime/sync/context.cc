@@ -37,6 +37,7 @@ struct cancel_node final : context_node, timer {
     above = cancels;
     cancels = this;
     if (above) deadline = above->deadline;
+    count_parent();
   }
   ~cancel_node() override;
 
@@ -145,9 +146,7 @@ void on_stop::operator()() const noexcept {
 }  // namespace
 
 context_node::context_node(context_node* p) noexcept : parent(p) {
-  if (!p) return;
-  p->refs.fetch_add(1, relaxed);  // relaxed: the caller holds one
-  cancels = p->cancels;
+  if (p) cancels = p->cancels;
 }
 
 // drop_context goes on with the parent.

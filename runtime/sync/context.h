@@ -62,6 +62,7 @@ struct cancel_node;
 
 // A context's body. Counted by its handles and its children.
 struct WEFT_API context_node {
+  // The parent is not counted yet: a derived constructor may throw, and a destructor does not drop.
   explicit context_node(context_node* parent) noexcept;
   context_node(const context_node&) = delete;
   context_node& operator=(const context_node&) = delete;
@@ -69,6 +70,10 @@ struct WEFT_API context_node {
 
   // The value under that key, if this node has it: `key` and the answer are of the types named.
   virtual const void* find(const std::type_info& key_type, const void* key, const std::type_info& value_type) const;
+  // Last thing in a constructor; the caller holds a count of the parent.
+  void count_parent() noexcept {
+    if (parent) parent->refs.fetch_add(1, relaxed);  // relaxed: the caller holds one
+  }
 
   atomic<std::uint64_t> refs{1};
   context_node* const parent;      // counted
@@ -83,7 +88,7 @@ WEFT_API context_node* make_stop_node(context_node* parent, std::stop_token toke
 
 template <class K, class V>
 struct value_node final : context_node {
-  value_node(context_node* p, K k, V v) : context_node(p), key(std::move(k)), value(std::move(v)) {}
+  value_node(context_node* p, K k, V v) : context_node(p), key(std::move(k)), value(std::move(v)) { count_parent(); }
   const void* find(const std::type_info& kt, const void* k, const std::type_info& vt) const override {
     return kt == typeid(K) && vt == typeid(V) && *static_cast<const K*>(k) == key ? &value : nullptr;
   }

@@ -52,23 +52,27 @@ bool withdraw(wait_entry& e) {
   }
 }
 
-// Lot's lock. The mutex was locked a moment ago: makes its word say that somebody waits. False: not locked any more, or changing.
-bool announce(lot& l, word& wd, std::uint32_t w, bool woken) {
-  if (!(w & locked)) return false;
+// Lot's lock. The mutex was locked a moment ago: makes its word say that somebody waits.
+enum class announced {
+  no,
+  yes,
+  turning
+};  // no: it is not locked any more, or changing. turning: N3 and N4 are to come, by the caller
+
+announced announce(lot& l, word& wd, std::uint32_t w, bool woken) {
+  if (!(w & locked)) return announced::no;
   if (w & slow) {
     std::uint32_t to = (w | waited_for) & ~quiet_mask;
     if (woken) to &= ~waking;
-    return wd.compare_exchange_strong(w, to, relaxed, relaxed);
+    return wd.compare_exchange_strong(w, to, relaxed, relaxed) ? announced::yes : announced::no;
   }
   std::uint32_t to = locked | slow | turning | waited_for;
-  if (l.first(lot_kind::mutex, &wd)) return wd.compare_exchange_strong(w, to, relaxed, relaxed);  // I3: counted already
-  count_unsettled(&wd);                                                                           // N1
-  if (wd.compare_exchange_strong(w, to, seq_cst, relaxed)) {                                      // N2
-    os::fence_heavy();                                                                            // N3
-    if (wd.load(relaxed) & turning) return true;  // N4. relaxed: the fence
-  }
+  if (l.first(lot_kind::mutex, &wd))  // I3: counted already, and the settle that is to come will find us too
+    return wd.compare_exchange_strong(w, to, relaxed, relaxed) ? announced::yes : announced::no;
+  count_unsettled(&wd);                                                                // N1
+  if (wd.compare_exchange_strong(w, to, seq_cst, relaxed)) return announced::turning;  // N2
   count_settled(&wd);
-  return false;
+  return announced::no;
 }
 
 bool worth_spinning(M* m) {
@@ -91,7 +95,7 @@ void settle_mutex(word* wd) noexcept {
   {
     lock_scope hold(l.lk);
     e = l.first(lot_kind::mutex, wd);
-    if (!e) return;  // another mutex of this lot; or N4 has seen our store
+    if (!e) return;  // another mutex of this lot, or somebody else has settled
     std::uint32_t w = wd->load(relaxed);
     for (;;) {
       if (w & slow) return;  // somebody put the bits back
@@ -132,14 +136,20 @@ bool mutex::lock_slow(std::int64_t deadline) {
       e.since = os::now_ns();
       if (e.since >= deadline) return false;
     }
+    announced how;
     {
       lot& l = lot_of(&word_);
       lock_scope hold(l.lk);
-      if (!announce(l, word_, word_.load(relaxed), woken)) continue;
+      how = announce(l, word_, word_.load(relaxed), woken);
+      if (how == announced::no) continue;
       if (woken)
         l.push_front(e);
       else
         l.push_back(e);
+    }
+    if (how == announced::turning) {
+      os::fence_heavy();     // N3. Microseconds: not under the lot's lock
+      settle_mutex(&word_);  // N4
     }
     block_until(e, wait_reason::mutex, deadline);
     if (e.handed) return true;  // MUTEX-HAND

@@ -15,9 +15,9 @@
 //   destroy                    -                           once unlocked and nobody waits, though unlock() may not have returned yet
 //   size                       8 bytes                     40 bytes; ours 4
 //
-// Every unlock, and every try_lock that fails, is a cooperative point: no loop of locking and unlocking, or of trying, starves others at
-// p = 1. unlock yields, if at all, after the release. (Not lock: nobody can lock without end who never unlocks, and it would cost half a
-// nanosecond.) On an ordinary thread all of this blocks the thread. May be locked on a goroutine and unlocked on a thread.
+// Every call is a cooperative point: no loop of them starves others at p = 1. lock and try_lock yield, if at all, before they take the mutex,
+// unlock after the release: never with it in hand. On an ordinary thread all of this blocks the thread. May be locked on a goroutine and
+// unlocked on a thread.
 //
 // Fairness. Who comes by a free mutex takes it, waiters or not (barging): handing it over would leave it locked until the waiter runs. Waiters
 // stand in a queue, FIFO; unlock wakes the first, unless one is woken already and has yet to try. Woken, it competes; if it loses it goes back to
@@ -32,21 +32,22 @@
 //     S.., L|S..      slow: only read-modify-writes, all bits are right; a count of quiet unlocks leads back to fast
 //     L|S|T|W         on its way from fast to slow, until that tenure's unlock: *unsettled*
 //
-//   MUTEX-TURN     unlock                               who must wait (under the lot's lock)
-//                  U1 word == L? (else: the slow way)   N1 unsettled[lot] += 1
-//                  U2 word = 0                          N2 word: L -> L|S|T|W
-//                  U3 fence_light                       N3 fence_heavy
-//                  U4 unsettled[lot] != 0?              N4 word still L|S|T|W? then queue and park; else N1 back, and try again
-//                     then settle
-//   Forbidden: U4 reads zero and N4 sees T. Then N sleeps, and nobody knows. Take U1 before N2, else it would see S. If N3, which is a
-//   full fence on U's thread at some point, falls before U4, U4 sees N1. If it falls after U4, it falls after U2, and N4 sees U2's store, so not T.
-//   N4 may see T and U2 erase it later: then U4 comes later still, and settles: under the lot's lock it finds the waiter (I3) and puts the bits
-//   back, or wakes it. Until then others may lock and unlock the fast way: the same argument holds for each, since N4 has not seen their U2 either.
+//   MUTEX-TURN     unlock                               who must wait
+//                  U1 word == L? (else: the slow way)   under the lot's lock:
+//                  U2 word = 0                          N1 unsettled[lot] += 1
+//                  U3 fence_light                       N2 word: L -> L|S|T|W; queue
+//                  U4 unsettled[lot] != 0?              and without it:
+//                     then settle                       N3 fence_heavy
+//                                                       N4 settle
+//   Forbidden: U2 erases N2's bits, U4 reads zero and N4 does not see U2. Then N sleeps, and nobody knows. Take U1 before N2, else it would
+//   see S. If N3, which is a full fence on U's thread at some point, falls before U4, U4 sees N1. If it falls after U4, it falls after U2,
+//   and N4 sees U2's store. Either way somebody settles after the erasure: under the lot's lock it finds the waiter (I3) and puts the bits back,
+//   or wakes it. Until then others may lock and unlock the fast way: the same holds for each of them.
 //   After U2 unlock touches no byte of the mutex, only the tables: it may have been destroyed.
 //
 //   I1  under the lot's lock: the mutex counts once in unsettled[lot] iff T is set, or it has waiters and S is clear.
 //   I2  S set and T clear: W iff it has waiters.
-//   I3  waiters and S clear: U2 has erased the bits, and that unlock's settle, or one after it, is to come.
+//   I3  waiters and S clear: U2 has erased the bits, and a settle is to come: that unlock's, a later one's, or N4.
 // fence_heavy costs microseconds, so a mutex that was contended stays slow until `quiet_unlocks` have found nobody waiting; then the gain of fast has
 // paid for the next fence. Where the kernel has no membarrier, both are ordinary fences.
 //
@@ -103,6 +104,7 @@ class WEFT_API mutex {
 
   void lock() {
     using namespace rt::mutex_word;
+    rt::cooperate(rt::self());
     std::uint32_t w = word_.load(relaxed);  // relaxed: the exchange decides
     // MUTEX acquire <- unlock.
     if ((w & locked) || !word_.compare_exchange_strong(w, w | locked, acquire, relaxed)) [[unlikely]]
@@ -111,10 +113,10 @@ class WEFT_API mutex {
 
   bool try_lock() {
     using namespace rt::mutex_word;
+    rt::cooperate(rt::self());
     std::uint32_t w = word_.load(relaxed);
     while (!(w & locked))
       if (word_.compare_exchange_weak(w, w | locked, acquire, relaxed)) return true;  // MUTEX acquire
-    rt::cooperate(rt::self());
     return false;
   }
 

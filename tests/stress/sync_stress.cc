@@ -10,6 +10,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <shared_mutex>
 #include <string>
 #include <thread>
@@ -180,6 +181,50 @@ TEST_P(sync_stress, mutexes_that_turn) {
     for (const long long c : counts) sum += c;
     EXPECT_EQ(sum, total.load());
   });
+}
+
+// MUTEX-TURN: an unlock whose store hangs in the store buffer, behind stores that miss, while its look at the count has gone ahead; and one
+// who comes to wait just then. Without N3, or without N4, the waiter sleeps for ever, as nobody else touches its mutex. The distance
+// between the two threads' steps changes from round to round.
+TEST(sync_stress_threads, an_unlock_whose_store_is_late) {
+  if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "the two threads must run side by side";
+  const int rounds = scaled(200'000);
+  struct alignas(64) cell {
+    mutex m;
+  };
+  std::vector<cell> cells(1024);
+  constexpr std::size_t lines = 1 << 20;
+  auto cold = std::make_unique<char[]>(lines * 64);
+  std::atomic<int> turn{0};
+  std::atomic<int> locked{0};
+  std::thread holder([&] {
+    fast_rand r = rand_of(0);
+    for (int i = 1; i <= rounds; ++i) {
+      mutex& m = cells[static_cast<std::size_t>(i) % cells.size()].m;
+      for (int now = 0; now != i; cpu_relax())
+        if (now = turn.load(std::memory_order_acquire); now < 0) return;
+      m.lock();
+      locked.store(i, std::memory_order_release);
+      for (std::uint32_t k = r.below(40); k > 0; --k) cold[r.below(lines) * std::size_t{64}] = 1;
+      m.unlock();
+    }
+  });
+  fast_rand r = rand_of(1);
+  int lost = 0;
+  for (int i = 1; i <= rounds && lost == 0; ++i) {
+    // A mutex that has been waited for stays slow for a while: each round has a fresh one.
+    mutex& m = *new (&cells[static_cast<std::size_t>(i) % cells.size()].m) mutex;
+    turn.store(i, std::memory_order_release);
+    while (locked.load(std::memory_order_acquire) != i) cpu_relax();
+    for (std::uint32_t k = r.below(30); k > 0; --k) asm volatile("" ::: "memory");
+    if (m.try_lock_for(weft_test::patience))
+      m.unlock();
+    else
+      ++lost;
+  }
+  EXPECT_EQ(lost, 0);
+  if (lost != 0) turn.store(-1, std::memory_order_release);
+  holder.join();
 }
 
 TEST_P(sync_stress, shared_mutex_of_many_minds) {

@@ -444,6 +444,29 @@ TEST_P(chan_semantics, len_and_cap_count_what_is_in_the_buffer) {
   });
 }
 
+// At p = 1 whoever asks in a loop gives the others a turn.
+TEST_P(chan_semantics, a_loop_that_asks_for_len_cap_or_goroutines_starves_nobody) {
+  run([] {
+    const auto until_somebody_ran = [](auto ask) {
+      std::atomic<bool> ran{false};
+      wait_group done;
+      done.go([&ran] { ran = true; });
+      const auto end = std::chrono::steady_clock::now() + weft_test::patience;
+      while (!ran && std::chrono::steady_clock::now() < end) ask();
+      EXPECT_TRUE(ran);
+      done.wait();
+    };
+    auto c = make_chan<int>(1);
+    until_somebody_ran([&c] { (void)c.len(); });
+    until_somebody_ran([&c] { (void)c.cap(); });
+    until_somebody_ran([] { (void)num_goroutines(); });
+    // lock alone: a mutex each time.
+    std::vector<mutex> many(10'000);
+    std::size_t i = 0;
+    until_somebody_ran([&] { many[i++ % many.size()].try_lock(); });
+  });
+}
+
 TEST_P(chan_semantics, a_range_for_receives_until_closed_and_drained) {
   run([] {
     for (const std::size_t capacity : capacities) {

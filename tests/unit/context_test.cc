@@ -5,6 +5,9 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
+#include <stdexcept>
+
 #include <atomic>
 #include <stdexcept>
 #include <string>
@@ -31,6 +34,26 @@ struct counted {
 };
 
 WEFT_ON_PROCS(contexts);
+
+TEST_P(contexts, a_value_that_cannot_be_copied_leaves_its_parent_alone) {
+  run([] {
+    struct stubborn {
+      bool refuses = false;
+      stubborn() = default;
+      stubborn(const stubborn& o) : refuses(o.refuses) {
+        if (refuses) throw std::runtime_error("no");
+      }
+    };
+    auto alive = std::make_shared<int>();
+    {
+      auto parent = with_value(context::background(), 1, alive);
+      stubborn v;
+      v.refuses = true;
+      EXPECT_THROW((void)with_value(parent, 2, v), std::runtime_error);
+    }
+    EXPECT_EQ(alive.use_count(), 1);
+  });
+}
 
 TEST_P(contexts, background_is_never_done) {
   run([] {
