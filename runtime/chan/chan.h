@@ -133,7 +133,7 @@ struct typed_chan {
     s.turn.store(masked(position + c.ring_mask + 1), release);  // RING-FREE release -> acquire in ring_put, a lap later
   }
   static void destroy(chan_core* c) {
-    if (word::kind_of(c->word.load(relaxed)) >= word::receivers) drop_list(c);  // relaxed: as below
+    if (word::is_list(c->word.load(relaxed))) drop_list(c);  // relaxed: as below
     if (c->capacity != 0) {
       std::uint64_t w = c->word.load(relaxed);  // relaxed: the last handle; ordered by refs
       for (std::uint32_t i = 0, n = word::count_of(w); i < n; ++i)

@@ -37,7 +37,7 @@ chan_result gave_way(chan_result r) {
 chan_result result_of(parked how) { return how == parked::done ? chan_result::done : chan_result::closed; }
 
 // Appends the caller to the list in `w`, unless c->both is no longer what the caller read before it looked there. Unless `no`, it waited, and the section is over.
-parked wait_in_list(chan_core* c, caller& me, std::uint64_t w, std::uint32_t both, waiter* who, wait_reason why) {
+parked wait_in_list(chan_core* c, caller& me, std::uint64_t w, std::uint64_t both, waiter* who, wait_reason why) {
   wait_node* last = find_last(c, me, w);
   // A select that would both send and receive has come since the caller looked: BOTH, see take_both.
   if (!last || c->both.load(acquire) != both) return parked::no;
@@ -47,18 +47,14 @@ parked wait_in_list(chan_core* c, caller& me, std::uint64_t w, std::uint32_t bot
   return how;
 }
 
-// Starts a list: the caller alone (a ring), or behind the lone waiter that the word names.
+// Starts a list: the caller alone (a ring), or behind the lone waiter, or select, that the word names.
 parked wait_first(chan_core* c, caller& me, std::uint64_t w, kind k, waiter* who, wait_reason why) {
-  std::uint32_t head = 0;
-  waiter* before = nullptr;
-  if (word::kind_of(w) == word::open)
-    head = word::head_of(w);
-  else
-    before = word::waiter_of(w);
+  bool before = word::kind_of(w) != word::open;
+  std::uint32_t head = before ? 0 : word::head_of(w);
   wait_node* mine = make_node(me, who, k, head);
   wait_node* first = mine;
   if (before) {
-    first = make_node(me, before, k, head);
+    first = node_of_lone(me, w, k);
     first->next.store(link::to(mine), relaxed);  // relaxed: published by the commit
   }
   parked how = wait_at(me, c->word, w, word::list(k, first, k == word::senders ? head : 0), why, false);
@@ -113,6 +109,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* s
         cooperate(self());
         return chan_result::done;
       }
+      case word::select_sender:
       case word::sender: {
         if (!may_block) return nothing(w);
         waiter* who = me.who();
@@ -120,6 +117,16 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* s
         if (parked how = wait_first(c, me, w, word::senders, who, wait_reason::chan_send); how != parked::no)
           return result_of(how);
         continue;
+      }
+      case word::select_receiver: {
+        partner r = claim_lone(w);
+        // WORD. A failure: somebody else has moved it on, for the same reason.
+        c->word.compare_exchange_strong(w, word::stamped(word::open, stamp_of(me)), acq_rel, relaxed);
+        if (!r.who) continue;
+        c->ops->hand_over(r.slot, from);
+        ready(self(), r.who);
+        cooperate(self());
+        return chan_result::done;
       }
       case word::receivers: {
         partner r;
@@ -139,11 +146,11 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* s
         return chan_result::done;
       }
       case word::senders: {
-        if (!may_block && !(w & word::closing) && c->both.load(acquire) == 0) return nothing(w);
+        if (!may_block && !(w & word::closing) && !any_both(c->both.load(acquire))) return nothing(w);
         waiter* who = me.who();
         who->slot = from;
         smr_enter(me.smr);
-        std::uint32_t both = c->both.load(acquire);
+        std::uint64_t both = c->both.load(acquire);
         w = c->word.load(acquire);
         if (word::kind_of(w) == word::senders) {
           if (w & word::closing) {
@@ -213,6 +220,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
         cooperate(self());
         return chan_result::done;
       }
+      case word::select_receiver:
       case word::receiver: {
         if (!may_block) return nothing(w);
         waiter* who = me.who();
@@ -220,6 +228,16 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
         if (parked how = wait_first(c, me, w, word::receivers, who, wait_reason::chan_receive); how != parked::no)
           return result_of(how);
         continue;
+      }
+      case word::select_sender: {
+        partner s = claim_lone(w);
+        c->word.compare_exchange_strong(w, word::stamped(word::open, stamp_of(me)), acq_rel,
+                                        relaxed);  // WORD, as in send
+        if (!s.who) continue;
+        c->ops->hand_over(to, s.slot);
+        ready(self(), s.who);
+        cooperate(self());
+        return chan_result::done;
       }
       case word::senders: {
         partner s;
@@ -248,11 +266,11 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
         return chan_result::done;
       }
       case word::receivers: {
-        if (!may_block && !(w & word::closing) && c->both.load(acquire) == 0) return nothing(w);
+        if (!may_block && !(w & word::closing) && !any_both(c->both.load(acquire))) return nothing(w);
         waiter* who = me.who();
         who->slot = to;
         smr_enter(me.smr);
-        std::uint32_t both = c->both.load(acquire);
+        std::uint64_t both = c->both.load(acquire);
         w = c->word.load(acquire);
         if (word::kind_of(w) == word::receivers) {
           if (w & word::closing) {
@@ -297,6 +315,16 @@ bool close_chan(chan_core* c) {
         ready(me.m, who);
         return true;
       }
+      case word::select_receiver:
+      case word::select_sender: {
+        // Closed first: a select that still registers will find it so.
+        if (!c->word.compare_exchange_strong(w, word::stamped(word::closed, stamp_of(me)), acq_rel, relaxed)) continue;
+        if (waiter* who = claim_lone(w).who) {
+          who->result = outcome::closed;
+          ready(me.m, who);
+        }
+        return true;
+      }
       case word::receivers:
       case word::senders: {
         if (w & word::closing) return false;  // somebody else's close: this one comes second
@@ -305,7 +333,7 @@ bool close_chan(chan_core* c) {
         for (;;) {
           section in(me.smr);
           w = c->word.load(acquire);
-          if (!(w & word::closing) || word::kind_of(w) < word::receivers) return true;
+          if (!word::is_list(w) || !(w & word::closing)) return true;
           help_close(c, me, w);
         }
       }
@@ -318,7 +346,7 @@ void drop_list(chan_core* c) noexcept {
   section in(me.smr);
   for (;;) {
     std::uint64_t w = c->word.load(acquire);
-    if (word::kind_of(w) < word::receivers) return;
+    if (!word::is_list(w)) return;
     wait_node* n = word::node_of(w);
     std::uint64_t next = n->next.load(acquire);
     // All are dead: who waits, waits on a handle. One that is not is left to its fate, without its node.

@@ -12,6 +12,7 @@
 // stopped at any instruction holds up only
 //   * its partner: a sender stopped between its move and the filling of its slot (or of the waiter's) holds up the one receiver
 //     that owns that position; a receiver stopped while it carries a parked sender's value into the ring, the receiver of that value;
+//     who has claimed a waiting select, or taken a waiter, and not readied it yet, that one;
 //   * in a ring, the sender one lap later: a receiver stopped between its move and emptying its slot holds up the sender of
 //     position p + size, and with it that position's receiver.
 // Everybody else's operations complete. Such a wait spins a little, then yields.
@@ -50,8 +51,9 @@ struct alignas(64) chan_core {
   atomic<wait_node*> tail{nullptr};  // a hint: see wait_list.h
   atomic<std::uint32_t> dead{0};     // withdrawn inside the list since the last sweep; a statistic
   atomic<std::uint32_t> sweep_at{limits::list_sweep_at};
-  atomic<std::uint32_t> both{0};  // selects under way that would send to as well as receive from this channel
-  std::uint32_t capacity = 0;     // for good, as all below
+  // Selects under way that would send to as well as receive from this channel: low half; how many there have ever been: high half.
+  atomic<std::uint64_t> both{0};
+  std::uint32_t capacity = 0;  // for good, as all below
   std::uint32_t ring_mask = 0;
   void* ring = nullptr;
   const elem_ops* ops = nullptr;
@@ -59,6 +61,9 @@ struct alignas(64) chan_core {
 };
 
 enum class chan_result : std::uint8_t { done, closed, would_block };
+
+inline constexpr std::uint64_t one_both = std::uint64_t{1} << 32 | 1;
+constexpr bool any_both(std::uint64_t both) { return static_cast<std::uint32_t>(both) != 0; }
 
 // would_block leaves in *seen, if given, the word by which there was nothing to do.
 WEFT_API chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* seen = nullptr);

@@ -1,16 +1,29 @@
 // SPDX-License-Identifier: MIT
 //
 // The attempt of a select:
-//   1. poll the cases in random order: the first that can take place does;
-//   2. with an otherwise: were all of them not ready at one moment? Their words are unchanged since they were looked at, so yes: at the
-//      moment between. Else poll again;
-//   3. put a node into each channel's list, in the same order; a channel that has become ready meanwhile sends us back to 1;
-//   4. park: registering -> waiting, by the commit. Somebody who met a node of ours before that has said `again`: back to 1;
-//   5. woken: take the nodes of the other cases back.
+//   1. poll: look at every case's word, choose one at random among those that may be ready, try it, until one took place or none is left;
+//   2. with an otherwise: were all of them not ready at one moment? Their words, looked at twice within one reader section, are the same
+//      both times, and none of them can come back in between: so at any moment between the two rounds. Else poll again;
+//   3. register with each channel: by a lone word, or by a node in its list. A channel that has become ready meanwhile sends us back to 1;
+//   4. park: registering -> waiting, by the commit. Somebody who met us before that has said `again`: back to 1;
+//   5. woken: take back what stands in the other channels.
+//
+// No word comes back (2): open ones carry positions or stamps; a lone select's its ticket; a list's the address of a node, which is not
+// reused while we are in a section. What can come back is a lone plain waiter: the goroutine gets its value, returns, and waits again. So
+// where the snapshot meets one of our own direction (rare: a competitor on an unbuffered channel) it first makes it a list of one node.
+//
+// Edges
+//   name        release side                        acquire side                      carries                               test
+//   SELECT      park's commit (or the thread's)     claim_waiter, claim_lone          the select saved, its slots, its seat select_stress
+//   SELECT-WON  the claim, then ready               wait, once it goes on             which case, its value                 select_stress
+//   WORD        enlist's move to a lone word, or    every load of the word            the seat; the node and all in it      select_stress
+//               to a list of its node
+//   LIST-APPEND enlist on last->next                walk, take_first, take_both       the node and all in it                select_stress
+//   BOTH        both += 1, before the node is seen  wait_in_list, before it appends   that a node of either kind stands     select_stress
+//                                                                                     there, or is about to
 
 #include "select.h"
 
-#include <memory>
 #include <new>
 #include <stdexcept>
 
@@ -31,82 +44,102 @@ std::uint64_t new_ticket(smr_record* r) {
   return r->ticket++ & ((std::uint64_t{1} << 44) - 1);
 }
 
+enum class look { not_ready, ready, maybe };
+
+// What the word of a case says. `maybe`: a select that goes both ways may stand in that list.
+look look_at(const chan_core& c, std::uint64_t w, bool send, bool any_both) {
+  switch (word::kind_of(w)) {
+    case word::closed:
+      return look::ready;
+    case word::open:
+      return c.capacity != 0 && (send ? word::count_of(w) < c.capacity : word::count_of(w) != 0) ? look::ready
+                                                                                                 : look::not_ready;
+    case word::receiver:
+    case word::select_receiver:
+      return send ? look::ready : look::not_ready;
+    case word::sender:
+    case word::select_sender:
+      return send ? look::not_ready : look::ready;
+    case word::receivers:
+      return send || (w & word::closing) ? look::ready : any_both ? look::maybe : look::not_ready;
+    case word::senders:
+      return !send || (w & word::closing) ? look::ready : any_both ? look::maybe : look::not_ready;
+  }
+  return look::ready;
+}
+
+using word::kind8;
+
 class attempt {
  public:
   attempt(select_op* ops, std::size_t n) : ops_(ops), n_(n) {
-    if (n > few) many_.reset(new std::uint16_t[n]);
-    order_ = n > few ? many_.get() : few_;
-    for (std::size_t i = 0; i < n; ++i) order_[i] = static_cast<std::uint16_t>(i);
-    M* m = self();
-    if (!m) thread_rand_ = fast_rand(static_cast<std::uint64_t>(os::now_ns()) ^ reinterpret_cast<std::uint64_t>(this));
-  }
-
-  void shuffle() {
-    M* m = self();
-    fast_rand& rand = m ? m->rand : thread_rand_;
-    for (std::size_t i = n_; i > 1; --i) std::swap(order_[i - 1], order_[rand.below(static_cast<std::uint32_t>(i))]);
+    if (!self())
+      thread_rand_ = fast_rand(static_cast<std::uint64_t>(os::now_ns()) ^ reinterpret_cast<std::uint64_t>(this));
   }
 
   // Steps 1 and 2. no_case: nothing was ready.
   std::size_t poll(bool one_moment, bool* closed) {
     for (;;) {
+      for (std::size_t i = 0; i < n_; ++i) ops_[i].tried = false;
       std::size_t asked = 0;
-      for (std::size_t k = 0; k < n_; ++k) {
-        select_op& op = ops_[order_[k]];
-        if (!op.chan) continue;
-        ++asked;
+      for (;;) {
+        std::size_t which = any_ready(asked);
+        if (which == no_case) break;
+        select_op& op = ops_[which];
+        op.both_seen = op.chan->both.load(acquire);
         chan_result r =
             op.send ? send_slow(op.chan, op.slot, false, &op.seen) : receive_slow(op.chan, op.slot, false, &op.seen);
-        if (r == chan_result::would_block) continue;
-        *closed = r == chan_result::closed;
-        return order_[k];
+        if (r != chan_result::would_block) {
+          *closed = r == chan_result::closed;
+          return which;
+        }
+        op.tried = true;
       }
-      if (!one_moment || asked < 2 || unchanged()) return no_case;
+      if (!one_moment) return no_case;
+      if (asked < 2 || not_ready_at_one_moment()) {
+        cooperate(self());
+        return no_case;
+      }
     }
   }
 
   // Steps 3 to 5. no_case: try again.
   std::size_t wait(bool* closed) {
     caller me;
-    atomic<std::uint64_t>& word = me.m ? me.m->curg->select : me.smr->select;
     thread_waiter& thread = me.smr->select_waiter;
-    waiter* who = me.m ? static_cast<waiter*>(me.m->curg) : &thread;
-    std::uint64_t ticket = new_ticket(me.smr);
-    word.store(sel::make(ticket, sel::registering), relaxed);  // relaxed: published by the nodes
-    bool registered = true;
-    for (std::size_t k = 0; k < n_ && registered; ++k) {
-      select_op& op = ops_[order_[k]];
-      op.node = nullptr;
-      op.other = nullptr;
-      if (op.chan) registered = enlist(me, op, order_[k], who, word, ticket);
+    who_ = me.m ? static_cast<waiter*>(me.m->curg) : &thread;
+    seat_ = take_seat(me.smr);
+    std::uint64_t ticket;
+    if (seat_) {
+      ticket = seat_->ticket;
+      word_ = &seat_->word;
+      seat_->who.store(who_, relaxed);  // relaxed, both: published by our words and nodes, and again by SELECT
+      seat_->ops.store(ops_, relaxed);
+    } else {
+      ticket = new_ticket(me.smr);
+      word_ = me.m ? &me.m->curg->select : &me.smr->select;
     }
+    word_->store(sel::make(ticket, sel::registering), relaxed);  // relaxed: published by the words and nodes
     parked how = parked::no;
-    if (registered) {
-      std::uint64_t from = sel::make(ticket, sel::registering);
-      std::uint64_t to = sel::make(ticket, sel::waiting);
-      if (me.m) {
-        how = park_slow(me.m, word, from, to, wait_reason::select,
-                        nullptr);  // SELECT release: saved, slots in place
-      } else {
-        thread.woken.store(0, relaxed);
-        if (word.compare_exchange_strong(from, to, acq_rel, acquire)) {
-          block_thread(thread);
-          how = finish_park(&thread);
+    try {
+      if (enlist_all(me, ticket)) {
+        std::uint64_t from = sel::make(ticket, sel::registering);
+        std::uint64_t to = sel::make(ticket, sel::waiting);
+        if (me.m) {
+          how = park(me.m, *word_, from, to, wait_reason::select);  // SELECT release: saved, slots in place
+        } else {
+          thread.woken.store(0, relaxed);
+          if (word_->compare_exchange_strong(from, to, acq_rel, acquire)) {  // SELECT release
+            block_thread(thread);
+            how = finish_park(&thread);
+          }
         }
       }
+    } catch (...) {  // no memory for a node
+      withdraw_all();
+      throw;
     }
-    std::uint64_t won = word.load(acquire);
-    word.store(sel::idle, relaxed);  // relaxed: claims fail on either
-    caller now;
-    for (std::size_t k = 0; k < n_; ++k) {
-      select_op& op = ops_[order_[k]];
-      if (!op.chan) continue;
-      if (op.node) {
-        if (op.node->other_slot) op.chan->both.fetch_sub(1, release);
-        withdraw(op.chan, now, op.node);
-        op.node = nullptr;
-      }
-    }
+    std::uint64_t won = withdraw_all();
     if (how == parked::no) return no_case;
     *closed = how == parked::closed;
     return sel::case_of(won);
@@ -120,52 +153,139 @@ class attempt {
 
   // Two selects that keep knocking each other out: a random pause, longer each time.
   void back_off(std::uint32_t times) {
-    M* m = self();
-    fast_rand& rand = m ? m->rand : thread_rand_;
     if (times > 6) return weft::yield();
-    for (std::uint32_t i = rand.below(1U << times); i > 0; --i) cpu_relax();
+    for (std::uint32_t i = random().below(1U << times); i > 0; --i) cpu_relax();
   }
 
  private:
-  static constexpr std::size_t few = 16;
+  // One of the cases that may be ready and have not been tried as they stand, each as likely as the other (a reservoir of one).
+  std::size_t any_ready(std::size_t& asked) {
+    std::size_t found = no_case;
+    std::uint32_t ready = 0;
+    asked = 0;
+    for (std::size_t i = 0; i < n_; ++i) {
+      select_op& op = ops_[i];
+      if (!op.chan) continue;
+      ++asked;
+      std::uint64_t both = op.chan->both.load(acquire);
+      std::uint64_t w = op.chan->word.load(acquire);  // WORD acquire
+      if (op.tried && w == op.seen && both == op.both_seen) continue;
+      if (look_at(*op.chan, w, op.send, any_both(both)) == look::not_ready) continue;
+      if (++ready == 1 || random().below(ready) == 0) found = i;
+    }
+    return found;
+  }
 
-  bool unchanged() const {
-    for (std::size_t i = 0; i < n_; ++i)
-      if (ops_[i].chan && ops_[i].chan->word.load(acquire) != ops_[i].seen) return false;
+  // Step 2. False: look again.
+  bool not_ready_at_one_moment() {
+    caller me;
+    section in(me.smr);
+    for (std::size_t i = 0; i < n_; ++i) {
+      select_op& op = ops_[i];
+      if (!op.chan) continue;
+      op.both_seen = op.chan->both.load(acquire);
+      op.seen = op.chan->word.load(acquire);
+      if (word::kind_of(op.seen) == (op.send ? word::sender : word::receiver)) {
+        kind8 k = op.send ? word::senders : word::receivers;
+        wait_node* n = node_of_lone(me, op.seen, static_cast<word::kind>(k));
+        std::uint64_t list = word::list(static_cast<word::kind>(k), n, 0);
+        // WORD, LIST-APPEND release
+        if (!op.chan->word.compare_exchange_strong(op.seen, list, acq_rel, relaxed)) {
+          smr_free(me.smr, n);
+          return false;
+        }
+        op.seen = list;
+      }
+      switch (look_at(*op.chan, op.seen, op.send, any_both(op.both_seen))) {
+        case look::ready:
+          return false;
+        case look::maybe:
+          if (foreign_both(me, op.seen)) return false;
+          break;
+        case look::not_ready:
+          break;
+      }
+    }
+    for (std::size_t i = 0; i < n_; ++i) {
+      const select_op& op = ops_[i];
+      if (op.chan && (op.chan->word.load(acquire) != op.seen || op.chan->both.load(acquire) != op.both_seen))
+        return false;
+    }
     return true;
   }
 
-  // Puts a node for `op` into its channel's list. False: the channel is ready, or we were told to look again.
-  bool enlist(caller& me, select_op& op, std::size_t index, waiter* who, atomic<std::uint64_t>& word,
-              std::uint64_t ticket) {
-    chan_core* c = op.chan;
-    kind8 mine = static_cast<kind8>(op.send ? word::senders : word::receivers);
-    // Do we stand in this channel's other list already? Then this case goes into that node.
-    if (c->capacity == 0) {
-      for (std::size_t i = 0; i < n_; ++i) {
-        select_op& before = ops_[i];
-        if (&before == &op || before.chan != c || before.send == op.send || !before.node) continue;
-        op.other = &before;
+  fast_rand& random() {
+    M* m = self();
+    return m ? m->rand : thread_rand_;
+  }
+
+  bool enlist_all(caller& me, std::uint64_t ticket) {
+    for (std::size_t i = 0; i < n_; ++i) {
+      ops_[i].node = nullptr;
+      ops_[i].lone = 0;
+      ops_[i].other = nullptr;
+    }
+    for (std::size_t i = 0; i < n_; ++i)
+      if (ops_[i].chan && !enlist(me, ops_[i], i, ticket)) return false;
+    return true;
+  }
+
+  // Step 5. What our word held at the end.
+  std::uint64_t withdraw_all() {
+    // SELECT-WON acquire <- the claim.
+    std::uint64_t won = word_->load(acquire);
+    word_->store(won & ~std::uint64_t{15}, relaxed);  // idle. relaxed: claims fail on either
+    caller now;
+    for (std::size_t i = 0; i < n_; ++i) {
+      select_op& op = ops_[i];
+      if (op.lone != 0) {
+        withdraw_lone(op.chan, now, op.lone);
+      } else if (op.chan && op.node) {
+        if (op.node->other_slot) op.chan->both.fetch_sub(1, release);
+        withdraw(op.chan, now, op.node);
+        op.node = nullptr;
       }
     }
-    select_op* opposite = nullptr;
-    for (std::size_t i = 0; i < n_ && c->capacity == 0; ++i)
-      if (ops_[i].chan == c && ops_[i].send != op.send) opposite = &ops_[i];
-    if (op.other)
-      return true;  // the node that stands there names this channel's opposite case: one is as good as another
+    if (seat_) leave_seat(now.smr, seat_);
+    return won;
+  }
 
-    wait_node* n = make_node(me, who, static_cast<word::kind>(mine), 0);
+  // Stands by a lone word, or by a node, for `op`. False: the channel is ready, or we were told to look again.
+  bool enlist(caller& me, select_op& op, std::size_t index, std::uint64_t ticket) {
+    chan_core* c = op.chan;
+    kind8 mine = static_cast<kind8>(op.send ? word::senders : word::receivers);
+    select_op* opposite = nullptr;
+    if (c->capacity == 0) {
+      // Do we stand in this channel's other list already? Then this case goes into that node, which names this channel's opposite case: one
+      // is as good as another.
+      for (std::size_t i = 0; i < n_; ++i) {
+        if (ops_[i].chan != c || ops_[i].send == op.send) continue;
+        opposite = &ops_[i];
+        if (opposite->node) return true;
+      }
+      std::uint64_t w = c->word.load(acquire);
+      if (seat_ && !opposite && index <= word::max_lone_case && word::kind_of(w) == word::open) {
+        std::uint64_t lone =
+            word::lone_select(op.send ? word::select_sender : word::select_receiver, index, seat_->number, ticket);
+        // WORD release: the seat. A failure means that somebody else has come.
+        if (c->word.compare_exchange_strong(w, lone, acq_rel, relaxed)) {
+          op.lone = lone;
+          return true;
+        }
+      }
+    }
+    wait_node* n = make_node(me, who_, static_cast<word::kind>(mine), 0);
     n->slot = op.slot;
-    n->select = &word;
+    n->select = word_;
     n->ticket = sel::make(ticket, sel::fired, index);
     if (opposite) {
       n->other_slot = opposite->slot;
       n->other_case = static_cast<std::uint16_t>(opposite - ops_);
-      c->both.fetch_add(1, seq_cst);  // BOTH: before the node is seen
+      c->both.fetch_add(one_both, seq_cst);  // BOTH: before the node is seen
     }
     section in(me.smr);
     for (;;) {
-      if (sel::phase_of(word.load(relaxed)) != sel::registering) break;  // relaxed: a hint, the commit decides
+      if (sel::phase_of(word_->load(relaxed)) != sel::registering) break;  // relaxed: a hint, the commit decides
       std::uint64_t w = c->word.load(acquire);
       auto k = word::kind_of(w);
       if (k == word::open) {
@@ -180,9 +300,10 @@ class attempt {
         op.node = n;
         return true;
       }
-      if (k == (op.send ? word::sender : word::receiver)) {
+      if (k == (op.send ? word::sender : word::receiver) ||
+          k == (op.send ? word::select_sender : word::select_receiver)) {
         if (opposite) break;  // our partner, by the other case
-        wait_node* first = make_node(me, word::waiter_of(w), static_cast<word::kind>(mine), 0);
+        wait_node* first = node_of_lone(me, w, static_cast<word::kind>(mine));
         first->next.store(link::to(n), relaxed);
         if (!c->word.compare_exchange_strong(w, word::list(static_cast<word::kind>(mine), first, 0), acq_rel,
                                              relaxed)) {
@@ -198,10 +319,9 @@ class attempt {
       if (!last) continue;
       // Somebody stands here who is also our partner, or (opposite) we come to stand where others are: the poll has looked, but before
       // this node could be seen. A look behind it is needed.
-      if (c->both.load(acquire) > (opposite ? 1U : 0U)) {
-        if (foreign_both(me, w)) break;
-      }
-      if (opposite && foreign_any(me, w)) break;
+      std::uint64_t both = c->both.load(acquire);
+      if (static_cast<std::uint32_t>(both) > (opposite ? 1U : 0U) && foreign_both(me, w)) break;
+      if (opposite && foreign_any(w)) break;
       n->position.store(last->position.load(relaxed), relaxed);
       std::uint64_t none = 0;
       if (!last->next.compare_exchange_strong(none, link::to(n), acq_rel, relaxed)) continue;  // LIST-APPEND release
@@ -224,17 +344,13 @@ class attempt {
   }
 
   // A select that could go either way meets a list of those who wait to go one way: it is their partner by its other case.
-  bool foreign_any(caller& me, std::uint64_t w) const {
+  bool foreign_any(std::uint64_t w) const {
     for (wait_node* n = word::node_of(w); n;) {
       std::uint64_t next = n->next.load(acquire);
-      if (!link::marked(next) && !is_ours(me, n) && lives(n)) return true;
+      if (!link::marked(next) && n->select != word_ && lives(n)) return true;
       n = link::node(next);
     }
     return false;
-  }
-
-  static bool is_ours(caller& me, const wait_node* n) {
-    return n->select && n->select == (me.m ? &me.m->curg->select : &me.smr->select);
   }
 
   static bool lives(const wait_node* n) {
@@ -244,13 +360,11 @@ class attempt {
            (sel::phase_of(s) == sel::waiting || sel::phase_of(s) == sel::registering);
   }
 
-  using kind8 = word::kind8;
-
   select_op* ops_;
   std::size_t n_;
-  std::uint16_t few_[few];
-  std::unique_ptr<std::uint16_t[]> many_;
-  std::uint16_t* order_;
+  select_seat* seat_ = nullptr;
+  atomic<std::uint64_t>* word_ = nullptr;  // of this attempt
+  waiter* who_ = nullptr;
   fast_rand thread_rand_{0};
 };
 
@@ -264,7 +378,6 @@ std::size_t select_ops(select_op* ops, std::size_t n, bool otherwise, bool* clos
     if (otherwise) return no_case;
     block_forever(wait_reason::select_empty);
   }
-  a.shuffle();
   for (std::uint32_t times = 0;; ++times) {
     std::size_t which = a.poll(otherwise, closed);
     if (which != no_case || otherwise) return which;

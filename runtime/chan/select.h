@@ -57,7 +57,10 @@ struct select_op {
   bool send = false;
   // select's
   wait_node* node = nullptr;
+  std::uint64_t lone = 0;  // the channel's word while we stand there alone
   std::uint64_t seen = 0;
+  std::uint64_t both_seen = 0;
+  bool tried = false;
   select_op* other = nullptr;  // in the node of another case, which waits in this channel the other way round
 };
 

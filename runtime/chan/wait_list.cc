@@ -2,7 +2,11 @@
 
 #include "wait_list.h"
 
+#include <memory>
 #include <new>
+
+#include "../base/lock.h"
+#include "select.h"
 
 namespace weft::rt {
 
@@ -20,6 +24,108 @@ wait_node* make_node(caller& me, waiter* who, kind k, std::uint32_t position) {
   n->kind = static_cast<word::kind8>(k);
   n->position.store(position, relaxed);  // relaxed: published with the node
   return n;
+}
+
+wait_node* node_of_lone(caller& me, std::uint64_t w, kind k) {
+  kind lone = word::kind_of(w);
+  if (lone == word::receiver || lone == word::sender) return make_node(me, word::waiter_of(w), k, 0);
+  select_seat& s = seat_of(w);
+  // relaxed: if the seat is another select's by now, w has gone, and the node will not be published
+  wait_node* n = make_node(me, s.who.load(relaxed), k, 0);
+  n->select = &s.word;
+  n->ticket = sel::make(word::ticket_of(w), sel::fired, word::case_of(w));
+  n->holders.store(1, relaxed);  // relaxed: published with the node
+  return n;
+}
+
+namespace {
+
+constexpr std::size_t chunk_seats = 1024;
+atomic<select_seat*> seat_chunks[word::max_seats / chunk_seats];
+runtime_lock seats_lock;
+select_seat* free_seats = nullptr;  // seats_lock, as below
+std::size_t seats_made = 0;
+
+constexpr std::size_t seat_batch = 32;
+
+void fetch_seats(smr_record* r) noexcept {
+  lock_scope hold(seats_lock);
+  while (r->nseats < seat_batch) {
+    select_seat* s = free_seats;
+    if (s) {
+      free_seats = s->next;
+    } else {
+      if (seats_made == word::max_seats) return;
+      atomic<select_seat*>& chunk = seat_chunks[seats_made / chunk_seats];
+      if (seats_made % chunk_seats == 0) {
+        auto* made = new (std::nothrow) select_seat[chunk_seats];
+        if (!made) return;
+        chunk.store(made, relaxed);  // relaxed: published by the words that name its seats
+      }
+      s = &chunk.load(relaxed)[seats_made % chunk_seats];
+      s->number = seats_made++;
+    }
+    s->next = r->seats;
+    r->seats = s;
+    ++r->nseats;
+  }
+}
+
+}  // namespace
+
+select_seat* take_seat(smr_record* r) {
+  if (!r->seats) [[unlikely]]
+    fetch_seats(r);
+  select_seat* s = r->seats;
+  if (!s) return nullptr;
+  r->seats = s->next;
+  --r->nseats;
+  s->ticket = (s->ticket + 1) & word::ticket_mask;
+  return s;
+}
+
+void leave_seat(smr_record* r, select_seat* s) noexcept {
+  s->next = r->seats;
+  r->seats = s;
+  if (++r->nseats <= 2 * seat_batch) [[likely]]
+    return;
+  lock_scope hold(seats_lock);
+  while (r->nseats > seat_batch) {
+    select_seat* gone = r->seats;
+    r->seats = gone->next;
+    --r->nseats;
+    gone->next = free_seats;
+    free_seats = gone;
+  }
+}
+
+select_seat& seat_of(std::uint64_t w) {
+  std::size_t number = word::seat_of(w);
+  return seat_chunks[number / chunk_seats].load(relaxed)[number % chunk_seats];  // relaxed: before the word
+}
+
+partner claim_lone(std::uint64_t w) {
+  select_seat& seat = seat_of(w);
+  std::uint64_t ticket = word::ticket_of(w);
+  std::uint64_t s = seat.word.load(acquire);  // SELECT acquire <- its commit: saved, its slots in place
+  while (sel::ticket_of(s) == ticket) {
+    if (sel::phase_of(s) == sel::waiting) {
+      // SELECT. A failure means that another case was faster.
+      if (!seat.word.compare_exchange_strong(s, sel::make(ticket, sel::met, word::case_of(w)), acq_rel, acquire))
+        continue;
+      return {seat.who.load(relaxed), seat.ops.load(relaxed)[word::case_of(w)].slot};  // relaxed: SELECT
+    }
+    if (sel::phase_of(s) != sel::registering) break;
+    if (seat.word.compare_exchange_strong(s, sel::make(ticket, sel::again), acq_rel, acquire)) break;
+  }
+  return {};
+}
+
+void* slot_of(const wait_node* n) {
+  if (!n->select) return n->who->slot;
+  if (n->slot) return n->slot;
+  const auto* seat = reinterpret_cast<const select_seat*>(n->select);  // its first member
+  return seat->ops.load(relaxed)[sel::case_of(n->ticket)].slot;        // relaxed: SELECT, the caller's claim
 }
 
 // Position of the ring's head, with senders waiting.
@@ -108,7 +214,7 @@ partner take_first(chan_core* c, caller& me, std::uint64_t w, std::uint64_t mark
   // LIST-MARK, B1. A failure means that a waiter was appended or that another taker was faster; a claim stays, for whoever comes next.
   if (!n->next.compare_exchange_strong(next, next | mark, seq_cst, acquire)) return {};
   partner found;
-  if (ours) found = {n->who, n->select ? n->slot : n->who->slot};
+  if (ours) found = {n->who, slot_of(n)};
   unlink(c, me, w, n, next | mark);
   return found;
 }
@@ -174,7 +280,7 @@ wait_node* find_last(chan_core* c, caller& me, std::uint64_t w) {
 
 partner take_both(chan_core* c, caller& me, std::uint64_t w) {
   // acquire: BOTH. Who joins the list behind such a select has read its node, or a later one, and so sees the count.
-  if (c->both.load(acquire) == 0) return {};
+  if (!any_both(c->both.load(acquire))) return {};
   wait_node* n = word::node_of(w);
   while (n) {
     std::uint64_t next = n->next.load(acquire);
@@ -186,7 +292,7 @@ partner take_both(chan_core* c, caller& me, std::uint64_t w) {
           n->select->compare_exchange_strong(s, sel::make(ticket, sel::again), acq_rel, acquire);
         } else if (sel::phase_of(s) != sel::waiting) {
           break;
-        } else if (n->select->compare_exchange_strong(s, sel::make(ticket, sel::fired, n->other_case), acq_rel,
+        } else if (n->select->compare_exchange_strong(s, sel::make(ticket, sel::met, n->other_case), acq_rel,
                                                       acquire)) {
           return {n->who, n->other_slot};  // SELECT: ours, and ours alone: this claim is for no node
         }
@@ -205,7 +311,7 @@ void leave_list(chan_core* c, caller& me, wait_node* n) {
   while (!link::marked(next) && !n->next.compare_exchange_weak(next, next | link::dead, seq_cst, acquire)) {
   }
   std::uint64_t w = c->word.load(acquire);
-  if (word::kind_of(w) < word::receivers) return;
+  if (!word::is_list(w)) return;
   wait_node* head = word::node_of(w);
   if (head == n) return unlink(c, me, w, n, n->next.load(acquire));
   // Inside the list. Now and then somebody walks all of it; what was found alive then pays for the next walk.
@@ -219,6 +325,22 @@ void leave_list(chan_core* c, caller& me, wait_node* n) {
 }
 
 }  // namespace
+
+void withdraw_lone(chan_core* c, caller& me, std::uint64_t w) {
+  std::uint64_t now = c->word.load(acquire);
+  if (now == w) {
+    // WORD. A failure: somebody has moved it on, perhaps into a list.
+    if (c->word.compare_exchange_strong(now, word::stamped(word::open, stamp_of(me)), acq_rel, acquire)) return;
+  }
+  if (!word::is_list(now)) return;
+  section in(me.smr);
+  now = c->word.load(acquire);
+  if (!word::is_list(now)) return;
+  // A node of ours was first when its list was made, so it is first as long as it is there.
+  wait_node* head = word::node_of(now);
+  if (head->select == &seat_of(w).word && sel::ticket_of(head->ticket) == word::ticket_of(w) && head->slot == nullptr)
+    leave_list(c, me, head);
+}
 
 void withdraw(chan_core* c, caller& me, wait_node* n) {
   section in(me.smr);

@@ -58,15 +58,21 @@ inline std::uint64_t to(wait_node* n) { return reinterpret_cast<std::uint64_t>(n
 // The word of a select that waits, or is about to: ticket (44 bits), case (16), phase (4). A ticket is used for one attempt, so a node that
 // was left behind does not speak for a later one. The word lives in type-stable memory: a claim that comes late fails on the ticket.
 //
-//   registering --its own commit--> waiting --a partner: cas--> fired, and which case
+//   registering --its own commit--> waiting --a partner: cas--> fired, and which case; or met, and which case
 //       \--a partner: cas--> again
 //
 //   I6  Only `waiting` can be claimed. A select that still registers cannot be, since it might be about to claim another one itself:
 //       with both free to do so, one meeting would need two words to change at once. Who meets its node takes the node out and says
 //       `again`: the select looks at everything anew, and finds whom it missed.
-//   I7  A claim is for a node, by its case; anybody who sees it may finish it. Who marks that node `taken` is the partner.
+//   I7  `fired` is a claim for a node, by its case; anybody who sees it may finish it. Who marks that node `taken` is the partner. `met` is a
+//       claim for a lone word, or by the other case of a node: who made it is the partner.
+//
+// Where the word is. A waiting select has a *seat*, one of 65,536, taken for the attempt; its number, its count of tickets and the case make
+// a channel's lone word (word.h) that never comes twice, so whoever reads one late can do no harm. When a second waiter comes to that
+// channel it makes a node for the lone select as well, which the select, when it withdraws, finds at the head of the list, or not at all.
+// Without a seat (all are taken, or more than 16 cases) the word is the goroutine's or the thread's own, and there are nodes only.
 namespace sel {
-enum phase : std::uint64_t { idle = 0, registering = 1, waiting = 2, again = 3, fired = 4 };
+enum phase : std::uint64_t { idle = 0, registering = 1, waiting = 2, again = 3, fired = 4, met = 5 };
 inline constexpr int case_shift = 4;
 inline constexpr int ticket_shift = 20;
 inline constexpr std::size_t max_cases = 1 << 16;
@@ -78,10 +84,23 @@ constexpr std::size_t case_of(std::uint64_t s) { return s >> case_shift & 0xffff
 constexpr std::uint64_t ticket_of(std::uint64_t s) { return s >> ticket_shift; }
 }  // namespace sel
 
+struct select_op;
+
+// Type-stable: never freed, so a stale word may name it.
+struct alignas(64) select_seat {
+  atomic<std::uint64_t> word{0};
+  // The owner's, before the seat is published. Read before it is known whether they are still meant: hence atomic, and relaxed.
+  atomic<waiter*> who{nullptr};
+  atomic<select_op*> ops{nullptr};
+  std::uint64_t ticket = 0;  // owner
+  std::size_t number = 0;    // for good
+  select_seat* next = nullptr;
+};
+
 struct wait_node : smr_node {
-  atomic<std::uint64_t> next{0};            // link: node and marks
-  waiter* who = nullptr;                    // before publishing, as all below but position
-  void* slot = nullptr;                     // a select's: of this case. Otherwise the waiter has it
+  atomic<std::uint64_t> next{0};  // link: node and marks
+  waiter* who = nullptr;          // before publishing, as all below but position
+  void* slot = nullptr;           // a select's: of this case; null: its seat knows. Otherwise the waiter has it
   atomic<std::uint64_t>* select = nullptr;  // a select's word; null: no select
   std::uint64_t ticket = 0;                 // make(ticket, fired, case): what the word holds when this case has won
   // Ring position of the channel's head when this node is first in the list. Exact for receivers (positions stand still while they
@@ -89,8 +108,8 @@ struct wait_node : smr_node {
   // is off by a few.
   atomic<std::uint32_t> position{0};
   word::kind8 kind = 0;  // word::receivers or word::senders
-  atomic<std::uint8_t> holders{
-      2};  // a select's: the list, and the select until it has withdrawn. The last one retires it
+  // A select's: the list, and the select, if it made the node, until it has withdrawn. The last one retires it.
+  atomic<std::uint8_t> holders{2};
   // A select that would both send to and receive from this channel can stand in one list only. Here is its other case, for whoever comes
   // to stand in the same list, and could have met it.
   std::uint16_t other_case = 0;
@@ -127,6 +146,20 @@ std::uint64_t stamp_of(caller& me);
 // A node for a plain waiter. Throws std::bad_alloc.
 wait_node* make_node(caller& me, waiter* who, word::kind k, std::uint32_t position);
 
+// A node for whom the lone word `w` names, plain or select, in a list of kind k. To be published by a move of the word from w, or not at all.
+wait_node* node_of_lone(caller& me, std::uint64_t w, word::kind k);
+
+// Null: none left.
+select_seat* take_seat(smr_record* r);
+void leave_seat(smr_record* r, select_seat* s) noexcept;
+select_seat& seat_of(std::uint64_t w);
+
+// The select that the lone word w names, claimed, with the slot of its case; or nobody, and then w may be taken away.
+partner claim_lone(std::uint64_t w);
+
+// Of n's waiter, which is the caller's.
+void* slot_of(const wait_node* n);
+
 // Position of the ring's head, with senders waiting and `n` the first of them in `w`.
 std::uint32_t position_of(std::uint64_t w, const wait_node* n);
 
@@ -146,6 +179,9 @@ wait_node* find_last(chan_core* c, caller& me, std::uint64_t w);
 
 // Before a waiter of kind `k` joins the list in `w`: somebody in it who waits for the very opposite as well, claimed; or nobody.
 partner take_both(chan_core* c, caller& me, std::uint64_t w);
+
+// A select that won, or gives up, takes back its lone word w, or the node that somebody made of it. Its own section, if it needs one.
+void withdraw_lone(chan_core* c, caller& me, std::uint64_t w);
 
 // A select lets go of a node: of one that has not won (it leaves the list, or will soon), and of the one that has. Its own section.
 void withdraw(chan_core* c, caller& me, wait_node* n);

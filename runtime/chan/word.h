@@ -11,6 +11,8 @@
 //   receivers  node (bits 6-47), closing (bit 3)        receivers wait in a list (wait_list.h), node is its head; the ring is empty
 //   senders    node (bits 6-47), closing (bit 3),       senders wait in a list; the ring is full (or there is none)
 //              head modulo 2^16 (bits 48-63)
+//   select_receiver, select_sender                      one select waits, which would receive, or send. Unbuffered only.
+//              case:4 seat:16 ticket:41                 Never repeats: seats are numbered, and count their tickets (seat.h)
 //
 // In an unbuffered channel there are no positions: there the 60 bits of open hold a stamp that never repeats (P id and a count), so
 // that a word that was seen twice was that word all the time.
@@ -33,6 +35,9 @@
 //                                                               and readies them with outcome::closed, until the list is empty and
 //                                                               the word is closed. Likewise senders
 //   closed      receive       closed(head+1, count-1)           count > 0
+// A select's lone word goes the ways of receiver and sender, with two differences: its partner first claims the select, and then moves the
+// word on, which anybody may do who finds that select claimed, withdrawn or still registering; and the select itself takes the word
+// back, to open, once it has won elsewhere.
 // All else is an error: close or send on closed throws, receive on closed and empty gives nothing.
 //
 // Why the lone waiter has a form of its own: it is the ping-pong and the request/reply. Two locked instructions per meeting
@@ -56,7 +61,16 @@ struct wait_node;
 
 namespace word {
 
-enum kind : std::uint64_t { open = 0, closed = 1, receiver = 2, sender = 3, receivers = 4, senders = 5 };
+enum kind : std::uint64_t {
+  open = 0,
+  closed = 1,
+  receiver = 2,
+  sender = 3,
+  receivers = 4,
+  senders = 5,
+  select_receiver = 6,
+  select_sender = 7
+};
 
 using kind8 = std::uint8_t;  // a kind, where room is short
 
@@ -68,6 +82,7 @@ inline constexpr std::uint64_t position_mask = (std::uint64_t{1} << position_bit
 inline constexpr int head_shift = 34;
 
 constexpr kind kind_of(std::uint64_t w) { return static_cast<kind>(w & kind_mask); }
+constexpr bool is_list(std::uint64_t w) { return (w & kind_mask) == receivers || (w & kind_mask) == senders; }
 
 // open, closed
 constexpr std::uint32_t count_of(std::uint64_t w) { return static_cast<std::uint32_t>(w >> 4 & position_mask); }
@@ -86,6 +101,17 @@ inline wait_node* node_of(std::uint64_t w) { return reinterpret_cast<wait_node*>
 constexpr std::uint32_t low_position_of(std::uint64_t w) { return static_cast<std::uint32_t>(w >> 48); }
 inline std::uint64_t list(kind k, wait_node* n, std::uint32_t position, std::uint64_t closing_bit = 0) {
   return reinterpret_cast<std::uint64_t>(n) | std::uint64_t{position & 0xffff} << 48 | closing_bit | k;
+}
+
+// select_receiver, select_sender
+inline constexpr std::uint64_t max_seats = 1 << 16;
+inline constexpr std::size_t max_lone_case = 15;
+inline constexpr std::uint64_t ticket_mask = (std::uint64_t{1} << 41) - 1;
+constexpr std::size_t case_of(std::uint64_t w) { return w >> 3 & 15; }
+constexpr std::size_t seat_of(std::uint64_t w) { return w >> 7 & (max_seats - 1); }
+constexpr std::uint64_t ticket_of(std::uint64_t w) { return w >> 23; }
+constexpr std::uint64_t lone_select(kind k, std::size_t which, std::size_t seat, std::uint64_t ticket) {
+  return ticket << 23 | std::uint64_t{seat} << 7 | std::uint64_t{which} << 3 | k;
 }
 
 }  // namespace word

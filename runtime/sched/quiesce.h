@@ -43,6 +43,8 @@ struct alignas(64) smr_node {
 
 inline constexpr std::size_t smr_node_bytes = 64;  // all nodes are of one size: a wait_list node
 
+struct select_seat;  // chan/wait_list.h
+
 struct alignas(64) smr_record {  // never freed, so what stale nodes point at may be here
   atomic<std::uint32_t> pin{0};  // 0: outside; else epoch * 2 + 1, modulo 2^32
   atomic<bool> used{false};
@@ -51,6 +53,8 @@ struct alignas(64) smr_record {  // never freed, so what stale nodes point at ma
   thread_waiter select_waiter;
   // Owner.
   std::uint64_t ticket = 0;  // of selects, chan/select.cc
+  select_seat* seats = nullptr;  // free ones; they stay with the record
+  std::size_t nseats = 0;
   std::uint64_t stamp = 0;   // an ordinary thread's unique numbers, chan/word.h
   smr_node* free = nullptr;  // ready for use
   std::size_t nfree = 0;

@@ -36,6 +36,8 @@ int waiters(const C& c, bool parked = false) {
   switch (kind_of(w)) {
     case rt::word::receiver:
     case rt::word::sender:
+    case rt::word::select_receiver:
+    case rt::word::select_sender:
       return 1;
     case rt::word::receivers:
     case rt::word::senders: {
