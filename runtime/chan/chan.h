@@ -235,6 +235,48 @@ struct typed_chan {
     return receive_slow(c, to, true) == chan_result::done;
   }
 
+  // For a select's poll: w, read just now, says that a lone receiver waits or that there is room. True: sent. False: w is stale.
+  [[gnu::always_inline]] static bool send_ready(M* m, chan_core* c, std::uint64_t w, T* from) {
+    if (word::kind_of(w) == word::receiver) {
+      std::uint64_t open = word::stamped(word::open, next_stamp(m->p));
+      if (!c->word.compare_exchange_strong(w, open, acq_rel, relaxed)) [[unlikely]]  // WORD, COMMIT acquire
+        return false;
+      waiter* r = word::waiter_of(w);
+      hand_over(r->slot, from);
+      if constexpr (!std::is_trivially_move_constructible_v<T>) m = self();
+      ready(m, r);
+      cooperate(m);
+      return true;
+    }
+    std::uint64_t more = word::ring(word::open, word::head_of(w), word::count_of(w) + 1);
+    if (!c->word.compare_exchange_strong(w, more, acq_rel, relaxed)) [[unlikely]]  // WORD
+      return false;
+    ring_put(*c, word::head_of(w) + word::count_of(w), from);
+    cooperate(self());
+    return true;
+  }
+
+  // The same: a lone sender waits, or there is a value.
+  [[gnu::always_inline]] static bool receive_ready(M* m, chan_core* c, std::uint64_t w, std::optional<T>* to) {
+    if (word::kind_of(w) == word::sender) {
+      std::uint64_t open = word::stamped(word::open, next_stamp(m->p));
+      if (!c->word.compare_exchange_strong(w, open, acq_rel, relaxed)) [[unlikely]]  // WORD, COMMIT acquire
+        return false;
+      waiter* s = word::waiter_of(w);
+      hand_over(to, s->slot);
+      if constexpr (!std::is_trivially_move_constructible_v<T>) m = self();
+      ready(m, s);
+      cooperate(m);
+      return true;
+    }
+    std::uint64_t less = word::ring(word::open, word::head_of(w) + 1, word::count_of(w) - 1);
+    if (!c->word.compare_exchange_strong(w, less, acq_rel, relaxed)) [[unlikely]]  // WORD
+      return false;
+    ring_take(*c, word::head_of(w), to);
+    cooperate(self());
+    return true;
+  }
+
   static bool try_send(chan_core* c, T* from) {
     switch (send_slow(c, from, false)) {
       case chan_result::done:

@@ -35,6 +35,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <functional>
 #include <optional>
@@ -70,28 +71,83 @@ inline constexpr std::size_t no_case = ~std::size_t{0};
 WEFT_API std::size_t select_ops(select_op* ops, std::size_t n, bool otherwise, bool* closed);
 [[noreturn]] WEFT_API void throw_too_many_cases();
 
-template <class T, class F>
+// The channel of a case: an lvalue's is borrowed, as the handle stays with the caller; a temporary's is held.
+class borrowed_chan {
+ public:
+  explicit borrowed_chan(const chan_base& c) : core_(c.core()) {}
+  chan_core* core() const { return core_; }
+
+ private:
+  chan_core* core_;
+};
+
+inline chan_handle share(chan_core* core) {
+  if (core) core->refs.fetch_add(1, relaxed);  // relaxed: who shares holds one already
+  return chan_handle(core);
+}
+
+// How a case stands, by its channel's word: what the inlined poll can take itself, and what it leaves to select_ops.
+enum class stands : std::uint8_t { idle, ready, complicated };
+
+template <class T, class F, class Chan>
 struct recv_case {
   static constexpr bool is_otherwise = false;
-  chan_handle handle;
+  Chan chan;
   F handler;
   std::optional<T> value;
 
-  select_op op() { return {.chan = handle.core(), .slot = &value, .send = false}; }
+  select_op op() { return {.chan = chan.core(), .slot = &value, .send = false}; }
   void run(bool /*closed*/) { std::invoke(std::move(handler), std::move(value)); }
+  recv_case<T, F, chan_handle> held() && { return {share(chan.core()), std::move(handler), std::nullopt}; }
+
+  [[gnu::always_inline]] static stands look(const chan_core& c, std::uint64_t w) {
+    switch (word::kind_of(w)) {
+      case word::open:
+        return c.capacity != 0 && word::count_of(w) != 0 ? stands::ready : stands::idle;
+      case word::sender:
+        return stands::ready;
+      case word::receiver:
+      case word::select_receiver:
+        return stands::idle;
+      default:
+        return stands::complicated;
+    }
+  }
+  // Of one that is ready by w. False: it is not any more.
+  [[gnu::always_inline]] bool take(M* m, std::uint64_t w) {
+    return typed_chan<T>::receive_ready(m, chan.core(), w, &value);
+  }
 };
 
-template <class T, class F>
+template <class T, class F, class Chan>
 struct send_case {
   static constexpr bool is_otherwise = false;
-  chan_handle handle;
+  Chan chan;
   T value;
   F handler;
 
-  select_op op() { return {.chan = handle.core(), .slot = std::addressof(value), .send = true}; }
+  select_op op() { return {.chan = chan.core(), .slot = std::addressof(value), .send = true}; }
   void run(bool closed) {
     if (closed) throw_send_on_closed();
     std::invoke(std::move(handler));
+  }
+  send_case<T, F, chan_handle> held() && { return {share(chan.core()), std::move(value), std::move(handler)}; }
+
+  [[gnu::always_inline]] static stands look(const chan_core& c, std::uint64_t w) {
+    switch (word::kind_of(w)) {
+      case word::open:
+        return c.capacity != 0 && word::count_of(w) < c.capacity ? stands::ready : stands::idle;
+      case word::receiver:
+        return stands::ready;
+      case word::sender:
+      case word::select_sender:
+        return stands::idle;
+      default:
+        return stands::complicated;
+    }
+  }
+  [[gnu::always_inline]] bool take(M* m, std::uint64_t w) {
+    return typed_chan<T>::send_ready(m, chan.core(), w, std::addressof(value));
   }
 };
 
@@ -112,27 +168,107 @@ struct nothing {
   void operator()(auto&&...) const {}
 };
 
-inline chan_handle share(const chan_base& c) {
-  chan_core* core = c.core();
-  if (core) core->refs.fetch_add(1, relaxed);  // relaxed: who shares holds one already
-  return chan_handle(core);
+template <class C>
+using case_chan = std::conditional_t<std::is_lvalue_reference_v<C>, borrowed_chan, chan_handle>;
+
+template <class C>
+case_chan<C> chan_of(const std::remove_reference_t<C>& c) {
+  if constexpr (std::is_lvalue_reference_v<C>)
+    return borrowed_chan(c);
+  else
+    return share(c.core());
+}
+
+inline constexpr std::size_t undecided = no_case - 1;
+
+// The poll, inlined: one load per channel when nothing is there, one locked instruction when something is. The index of the case that took
+// place; the last one's (the otherwise's) if there is one and none was ready at one moment; or undecided, and nothing has happened.
+// The choice is uniform as select_ops' is: whatever is ready here can be taken here, or all is left to select_ops.
+template <bool Otherwise, class... Cases>
+[[gnu::always_inline]] inline std::size_t select_inlined(Cases&... cases) {
+  constexpr std::size_t n = sizeof...(Cases);
+  M* m = self();
+  if (!m) [[unlikely]]
+    return undecided;
+  std::array<std::uint64_t, n> words{};
+  unsigned ready = 0;
+  bool open = true;  // no word but open ones, which never come twice
+  bool simple = true;
+  std::size_t i = 0;
+  const auto look = [&](const auto& c) {
+    using case_type = std::decay_t<decltype(c)>;
+    if constexpr (!case_type::is_otherwise) {
+      if (const chan_core* k = c.chan.core()) {
+        const std::uint64_t w = k->word.load(acquire);  // WORD acquire
+        words[i] = w;
+        if (word::kind_of(w) != word::open) open = false;
+        switch (case_type::look(*k, w)) {
+          case stands::idle:
+            break;
+          case stands::ready:
+            ready |= 1U << i;
+            break;
+          case stands::complicated:
+            simple = false;
+            break;
+        }
+      }
+    }
+    ++i;
+  };
+  (look(cases), ...);
+  if (!simple) return undecided;
+  if (ready == 0) {
+    if (!Otherwise || !open) return undecided;
+    if constexpr (n > 2) {  // of two cases one is the otherwise
+      bool same = true;
+      i = 0;
+      const auto compare = [&](const auto& c) {
+        if constexpr (!std::decay_t<decltype(c)>::is_otherwise)
+          if (const chan_core* k = c.chan.core(); k && k->word.load(acquire) != words[i]) same = false;
+        ++i;
+      };
+      (compare(cases), ...);
+      if (!same) return undecided;
+    }
+    cooperate(m);
+    return n - 1;
+  }
+  if ((ready & (ready - 1)) != 0)
+    for (std::uint32_t skip = m->rand.below(static_cast<std::uint32_t>(std::popcount(ready))); skip > 0; --skip)
+      ready &= ready - 1;
+  const auto which = static_cast<std::size_t>(std::countr_zero(ready));
+  bool taken = false;
+  i = 0;
+  const auto take = [&](auto& c) {
+    if constexpr (!std::decay_t<decltype(c)>::is_otherwise)
+      if (i == which) taken = c.take(m, words[i]);
+    ++i;
+  };
+  (take(cases), ...);
+  return taken ? which : undecided;
 }
 
 }  // namespace rt
 
-// A case that receives from c (a chan or recv_chan) and calls handler(std::optional<T>).
-template <rt::channel_face C, class F = rt::nothing>
-requires std::invocable<std::decay_t<F>, std::optional<typename C::value_type>>
-auto on_recv(const C& c, F&& handler = {}) {
-  return rt::recv_case<typename C::value_type, std::decay_t<F>>{rt::share(c), std::forward<F>(handler), std::nullopt};
+// A case that receives from c (a chan or recv_chan) and calls handler(std::optional<T>). A case refers to c, unless that is a temporary: c must
+// live, and be assigned nothing, until the select.
+template <class C, class F = rt::nothing>
+requires rt::channel_face<std::remove_cvref_t<C>> &&
+    std::invocable<std::decay_t<F>, std::optional<typename std::remove_cvref_t<C>::value_type>>
+auto on_recv(C&& c, F&& handler = {}) {
+  using T = typename std::remove_cvref_t<C>::value_type;
+  return rt::recv_case<T, std::decay_t<F>, rt::case_chan<C>>{rt::chan_of<C>(c), std::forward<F>(handler), std::nullopt};
 }
 
-// A case that sends `value` to c (a chan or send_chan) and calls handler().
-template <rt::channel_face C, class V, class F = rt::nothing>
-requires std::invocable<std::decay_t<F>> && std::constructible_from<typename C::value_type, V>
-auto on_send(const C& c, V&& value, F&& handler = {}) {
-  using T = typename C::value_type;
-  return rt::send_case<T, std::decay_t<F>>{rt::share(c), T(std::forward<V>(value)), std::forward<F>(handler)};
+// A case that sends `value` to c (a chan or send_chan) and calls handler(). c as above.
+template <class C, class V, class F = rt::nothing>
+requires rt::channel_face<std::remove_cvref_t<C>> && std::invocable<std::decay_t<F>> &&
+    std::constructible_from<typename std::remove_cvref_t<C>::value_type, V>
+auto on_send(C&& c, V&& value, F&& handler = {}) {
+  using T = typename std::remove_cvref_t<C>::value_type;
+  return rt::send_case<T, std::decay_t<F>, rt::case_chan<C>>{rt::chan_of<C>(c), T(std::forward<V>(value)),
+                                                             std::forward<F>(handler)};
 }
 
 // What to do when no case is ready; last.
@@ -152,22 +288,26 @@ requires(requires { std::decay_t<Cases>::is_otherwise; } && ...) std::size_t sel
   } else {
     constexpr std::array<bool, n> flags{std::decay_t<Cases>::is_otherwise...};
     static_assert(otherwises == 0 || flags[n - 1], "weft::select: otherwise comes last");
-    std::array<rt::select_op, n> ops{[](auto& c) {
-      if constexpr (std::decay_t<decltype(c)>::is_otherwise)
-        return rt::select_op{};
-      else
-        return c.op();
-    }(cases)...};
     bool closed = false;
-    std::size_t which = rt::select_ops(ops.data(), n - otherwises, otherwises != 0, &closed);
-    if (which == rt::no_case) which = n - 1;
+    std::size_t which = rt::undecided;
+    if constexpr (n <= 8) which = rt::select_inlined<otherwises != 0>(cases...);
+    if (which == rt::undecided) {
+      std::array<rt::select_op, n> ops{[](auto& c) {
+        if constexpr (std::decay_t<decltype(c)>::is_otherwise)
+          return rt::select_op{};
+        else
+          return c.op();
+      }(cases)...};
+      which = rt::select_ops(ops.data(), n - otherwises, otherwises != 0, &closed);
+      if (which == rt::no_case) which = n - 1;
+    }
     std::size_t i = 0;
     ((i++ == which ? cases.run(closed) : void()), ...);
     return which;
   }
 }
 
-// A case for a list made at run time; made from what on_recv and on_send return. Move-only. Used up by the select that it wins.
+// A case for a list made at run time; made from what on_recv and on_send return, holds its channel. Move-only. Used up by the select that it wins.
 class select_case {
  public:
   template <class C>
@@ -175,7 +315,7 @@ class select_case {
     { c.op() } -> std::same_as<rt::select_op>;
   }
   select_case(C&& c)  // NOLINT(google-explicit-constructor): so that a braced list of cases is a list of select_case
-      : case_(new holder<std::decay_t<C>>(std::forward<C>(c))) {}
+      : case_(hold(std::decay_t<C>(std::forward<C>(c)).held())) {}
 
  private:
   friend std::size_t select(std::vector<select_case>& cases);
@@ -194,6 +334,10 @@ class select_case {
     void run(bool closed) override { held.run(closed); }
     C held;
   };
+  template <class C>
+  static any_case* hold(C c) {
+    return new holder<C>(std::move(c));
+  }
   static std::size_t choose(std::vector<select_case>& cases, bool otherwise) {
     if (cases.size() >= (std::size_t{1} << 16)) rt::throw_too_many_cases();
     std::vector<rt::select_op> ops;
