@@ -127,6 +127,14 @@ void ready_slow(waiter* w) {
   put_runnext(p, g);
   if (old) queue_local(m, old);
   if (s->nprocs.load(acquire) == 1) return;
+  // One goroutine in the ring is left to sysmon, as one in runnext is: woken at once, another P would tear three that talk to each other
+  // apart, and put each of their words on the wire between two cores.
+  if (runq::size(p) <= 1) {
+    asm volatile("" ::: "memory");  // SYSMON-NAG O2
+    if (p->nag.load(relaxed)) [[unlikely]]
+      nag_sysmon(p);
+    return;
+  }
   os::fence_full();  // SUBMIT-IDLE, submitter's side (spin.cc)
   if (s->nidle.load(relaxed) != 0 && s->nspinning.load(relaxed) == 0) wake_p(s);
 }

@@ -4,6 +4,8 @@
 //   * A runnext whose waker goes on computing must not wait (decision 5): one that is still there after two looks, on a P that has
 //     not switched in between, is stolen and given to an idle P. A look takes place every `tick`, so it waits two ticks at most,
 //     and what it takes to wake a thread.
+//   * The same for one goroutine that a second ready has pushed from runnext into the ring (park.cc, ready_slow): nobody was woken for it
+//     either. On such a P another one is woken to look round.
 //   * Stacks that were needed at a peak go back to the kernel.
 //
 // It costs nothing when there is nothing to watch. After `quiet_looks` looks that saw no runnext it sleeps, having set P::nag
@@ -57,17 +59,17 @@ void rescue(sched* s, P* p) {
     all_idle = s->nidle.load(relaxed) == s->nprocs.load(acquire);
   }
   os::fence_full();  // SUBMIT-IDLE
-  if (g || all_idle) wake_p(s);
+  if (g || all_idle || runq::size(p) != 0) wake_p(s);
 }
 
-// Looks at every runnext. True when there was one.
+// Looks at every runnext, and at the one goroutine behind it in the ring for which nobody was woken. True when there was one.
 bool look(sched* s, bool may_steal) {
   bool any = false;
   int n = s->nprocs.load(acquire);
   for (int i = 0; i < n; ++i) {
     P* p = proc(s, i);
     P::parts& mine = *p->more;
-    bool there = has_runnext(p);
+    bool there = has_runnext(p) || runq::size(p) != 0;
     std::uint32_t rounds = p->rounds.load(relaxed);
     std::int32_t budget = p->budget.load(relaxed);
     any = any || there;

@@ -377,6 +377,51 @@ TEST_P(goroutine, a_runnext_behind_a_goroutine_that_computes_runs_on_another_p) 
   });
 }
 
+// Two are readied by one that computes: the first of them lies in the ring then, where nobody was woken for it. And one lies there while
+// the other computes.
+TEST_P(goroutine, two_readied_by_a_goroutine_that_computes_both_run_on_another_p) {
+  run([p = procs()] {
+    if (p == 1) return;  // there is no other
+    const auto end = std::chrono::steady_clock::now() + weft_test::patience;
+    auto a = make_chan<int>();
+    auto b = make_chan<int>();
+    std::atomic<int> got{0};
+    wait_group w;
+    for (const auto& c : {a, b})
+      w.go([&got, c] {
+        for ([[maybe_unused]] int v : c) ++got;
+      });
+    for (int i = 1; i <= 20 && !::testing::Test::HasFailure(); ++i) {
+      a.send(i);
+      b.send(i);
+      while (got < 2 * i && std::chrono::steady_clock::now() < end) {  // computes: no call of the runtime
+      }
+      EXPECT_EQ(got, 2 * i);
+    }
+    a.close();
+    b.close();
+    w.wait();
+
+    std::atomic<bool> ran{false};
+    auto c = make_chan<int>();
+    auto d = make_chan<int>();
+    w.go([&ran, c] {
+      (void)c.recv();
+      ran = true;
+    });
+    w.go([&ran, d, end] {
+      (void)d.recv();
+      while (!ran && std::chrono::steady_clock::now() < end) {
+      }
+      EXPECT_TRUE(ran);
+    });
+    sleep_for(std::chrono::milliseconds(1));
+    c.send(1);
+    d.send(1);
+    w.wait();
+  });
+}
+
 // What moves with a goroutine ----------------------------------------------------------------------------------------------
 
 TEST_P(goroutine, home_keeps_a_goroutine_on_its_p) {
