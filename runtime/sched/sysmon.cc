@@ -5,7 +5,7 @@
 //     not switched in between, is stolen and given to an idle P. A look takes place every `tick`, so it waits two ticks at most,
 //     and what it takes to wake a thread.
 //   * The same for one goroutine that a second ready has pushed from runnext into the ring (park.cc, ready_slow): nobody was woken for it
-//     either. On such a P another one is woken to look round.
+//     either. If the ring's head has not moved between two looks, an idle P is woken to come and take it.
 //   * Stacks that were needed at a peak go back to the kernel.
 //
 // It costs nothing when there is nothing to watch. After `quiet_looks` looks that saw no runnext it sleeps, having set P::nag
@@ -59,7 +59,7 @@ void rescue(sched* s, P* p) {
     all_idle = s->nidle.load(relaxed) == s->nprocs.load(acquire);
   }
   os::fence_full();  // SUBMIT-IDLE
-  if (g || all_idle || runq::size(p) != 0) wake_p(s);
+  if (g || all_idle) wake_p(s);
 }
 
 // Looks at every runnext, and at the one goroutine behind it in the ring for which nobody was woken. True when there was one.
@@ -69,15 +69,23 @@ bool look(sched* s, bool may_steal) {
   for (int i = 0; i < n; ++i) {
     P* p = proc(s, i);
     P::parts& mine = *p->more;
-    bool there = has_runnext(p) || runq::size(p) != 0;
+    bool there = has_runnext(p);
+    bool waiting = runq::size(p) != 0;
+    std::uint32_t head = p->runq_head.load(relaxed);
     std::uint32_t rounds = p->rounds.load(relaxed);
     std::int32_t budget = p->budget.load(relaxed);
-    any = any || there;
+    any = any || there || waiting;
     if (there && may_steal && mine.seen_runnext && mine.seen_rounds == rounds && mine.seen_budget == budget &&
         s->nidle.load(relaxed) != 0) {
       rescue(s, p);
       there = false;
     }
+    if (waiting && may_steal && mine.seen_waiting && mine.seen_head == head) {
+      os::fence_full();  // SUBMIT-IDLE
+      wake_p(s);
+    }
+    mine.seen_waiting = waiting;
+    mine.seen_head = head;
     mine.seen_runnext = there;
     mine.seen_rounds = rounds;
     mine.seen_budget = budget;

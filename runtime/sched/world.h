@@ -52,6 +52,8 @@ struct P::parts {
   std::uint32_t seen_rounds = 0;
   std::int32_t seen_budget = 0;
   bool seen_runnext = false;
+  std::uint32_t seen_head = 0;
+  bool seen_waiting = false;
 };
 
 struct sched {
