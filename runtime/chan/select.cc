@@ -368,11 +368,71 @@ class attempt {
   fast_rand thread_rand_{0};
 };
 
+// Steps 3 to 5 for the plainest of selects: a goroutine's, a few cases, each on an unbuffered channel where nobody waits. no_case: not so, or
+// not any more.
+std::size_t wait_alone(select_op* ops, std::size_t n, bool* closed) {
+  M* m = self();
+  if (!m || n > word::max_lone_case + 1) return no_case;
+  for (std::size_t i = 0; i < n; ++i) {
+    chan_core* c = ops[i].chan;
+    ops[i].lone = 0;
+    if (!c) continue;
+    ops[i].seen = c->word.load(acquire);
+    if (c->capacity != 0 || word::kind_of(ops[i].seen) != word::open) return no_case;
+  }
+  select_seat* seat = take_seat(m->smr);
+  if (!seat) return no_case;
+  const std::uint64_t ticket = seat->ticket;
+  seat->who.store(m->curg, relaxed);  // relaxed, all three: as in attempt::wait
+  seat->ops.store(ops, relaxed);
+  seat->word.store(sel::make(ticket, sel::registering), relaxed);
+  bool registered = true;
+  for (std::size_t i = 0; i < n; ++i) {
+    chan_core* c = ops[i].chan;
+    if (!c) continue;
+    const std::uint64_t lone =
+        word::lone_select(ops[i].send ? word::select_sender : word::select_receiver, i, seat->number, ticket);
+    // WORD release: the seat. A failure means that somebody else has come; or we ourselves, by another case.
+    if (!c->word.compare_exchange_strong(ops[i].seen, lone, acq_rel, relaxed)) {
+      registered = false;
+      break;
+    }
+    ops[i].lone = lone;
+  }
+  parked how = parked::no;
+  if (registered)  // SELECT release: saved, slots in place
+    how =
+        park(m, seat->word, sel::make(ticket, sel::registering), sel::make(ticket, sel::waiting), wait_reason::select);
+  const std::uint64_t won = seat->word.load(acquire);       // SELECT-WON acquire <- the claim
+  seat->word.store(sel::make(ticket, sel::idle), relaxed);  // relaxed: claims fail on either
+  m = self();
+  for (std::size_t i = 0; i < n; ++i) {
+    if (ops[i].lone == 0) continue;
+    chan_core* c = ops[i].chan;
+    std::uint64_t w = c->word.load(relaxed);  // relaxed: what is ours has not changed; the rest is withdraw_lone's
+    if (w == ops[i].lone &&
+        c->word.compare_exchange_strong(w, word::stamped(word::open, next_stamp(m->p)), acq_rel, relaxed))  // WORD
+      continue;
+    if (word::is_list(w)) {
+      caller me;
+      withdraw_lone(c, me, ops[i].lone);
+    }
+  }
+  leave_seat(m->smr, seat);
+  if (how == parked::no) return no_case;
+  *closed = how == parked::closed;
+  return sel::case_of(won);
+}
+
 }  // namespace
 
 void throw_too_many_cases() { throw std::length_error("weft::select: more than 65,535 cases"); }
 
 std::size_t select_ops(select_op* ops, std::size_t n, bool otherwise, bool* closed) {
+  if (!otherwise && n != 0) {
+    std::size_t which = wait_alone(ops, n, closed);
+    if (which != no_case) return which;
+  }
   attempt a(ops, n);
   if (a.hopeless()) {
     if (otherwise) return no_case;

@@ -89,6 +89,13 @@ inline chan_handle share(chan_core* core) {
 // How a case stands, by its channel's word: what the inlined poll can take itself, and what it leaves to select_ops.
 enum class stands : std::uint8_t { idle, ready, complicated };
 
+template <word::kind Ready, word::kind Idle, word::kind IdleToo>
+[[gnu::always_inline]] inline stands stands_by_kind(std::uint64_t w) {
+  const unsigned bit = 1U << word::kind_of(w);  // no switch: a table of jumps is mispredicted
+  if (bit == 1U << Ready) return stands::ready;
+  return bit & (1U << Idle | 1U << IdleToo) ? stands::idle : stands::complicated;
+}
+
 template <class T, class F, class Chan>
 struct recv_case {
   static constexpr bool is_otherwise = false;
@@ -101,17 +108,8 @@ struct recv_case {
   recv_case<T, F, chan_handle> held() && { return {share(chan.core()), std::move(handler), std::nullopt}; }
 
   [[gnu::always_inline]] static stands look(const chan_core& c, std::uint64_t w) {
-    switch (word::kind_of(w)) {
-      case word::open:
-        return c.capacity != 0 && word::count_of(w) != 0 ? stands::ready : stands::idle;
-      case word::sender:
-        return stands::ready;
-      case word::receiver:
-      case word::select_receiver:
-        return stands::idle;
-      default:
-        return stands::complicated;
-    }
+    if (word::kind_of(w) == word::open) return c.capacity != 0 && word::count_of(w) != 0 ? stands::ready : stands::idle;
+    return stands_by_kind<word::sender, word::receiver, word::select_receiver>(w);
   }
   // Of one that is ready by w. False: it is not any more.
   [[gnu::always_inline]] bool take(M* m, std::uint64_t w) {
@@ -134,17 +132,9 @@ struct send_case {
   send_case<T, F, chan_handle> held() && { return {share(chan.core()), std::move(value), std::move(handler)}; }
 
   [[gnu::always_inline]] static stands look(const chan_core& c, std::uint64_t w) {
-    switch (word::kind_of(w)) {
-      case word::open:
-        return c.capacity != 0 && word::count_of(w) < c.capacity ? stands::ready : stands::idle;
-      case word::receiver:
-        return stands::ready;
-      case word::sender:
-      case word::select_sender:
-        return stands::idle;
-      default:
-        return stands::complicated;
-    }
+    if (word::kind_of(w) == word::open)
+      return c.capacity != 0 && word::count_of(w) < c.capacity ? stands::ready : stands::idle;
+    return stands_by_kind<word::receiver, word::sender, word::select_sender>(w);
   }
   [[gnu::always_inline]] bool take(M* m, std::uint64_t w) {
     return typed_chan<T>::send_ready(m, chan.core(), w, std::addressof(value));
@@ -234,9 +224,11 @@ template <bool Otherwise, class... Cases>
     cooperate(m);
     return n - 1;
   }
-  if ((ready & (ready - 1)) != 0)
-    for (std::uint32_t skip = m->rand.below(static_cast<std::uint32_t>(std::popcount(ready))); skip > 0; --skip)
-      ready &= ready - 1;
+  if (const unsigned rest = ready & (ready - 1)) {
+    std::uint32_t count = 1;  // no popcount: a call, where the target's instruction set has none
+    for (unsigned r = rest; r != 0; r &= r - 1) ++count;
+    for (std::uint32_t skip = m->rand.below(count); skip > 0; --skip) ready &= ready - 1;
+  }
   const auto which = static_cast<std::size_t>(std::countr_zero(ready));
   bool taken = false;
   i = 0;

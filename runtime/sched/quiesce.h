@@ -52,7 +52,7 @@ struct alignas(64) smr_record {  // never freed, so what stale nodes point at ma
   atomic<std::uint64_t> select{0};  // an ordinary thread's select, as G::select
   thread_waiter select_waiter;
   // Owner.
-  std::uint64_t ticket = 0;  // of selects, chan/select.cc
+  std::uint64_t ticket = 0;      // of selects, chan/select.cc
   select_seat* seats = nullptr;  // free ones; they stay with the record
   std::size_t nseats = 0;
   std::uint64_t stamp = 0;   // an ordinary thread's unique numbers, chan/word.h
