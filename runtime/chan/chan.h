@@ -571,9 +571,8 @@ class chan : public rt::chan_base {
   std::default_sentinel_t end() const { return {}; }
 
   // Its two faces: handles to the same channel.
-  operator send_chan<T>() const {
-    return send_chan<T>(handle_);
-  }  // NOLINT(google-explicit-constructor): as Go converts
+  // NOLINTNEXTLINE(google-explicit-constructor): as Go converts
+  operator send_chan<T>() const { return send_chan<T>(handle_); }
   operator recv_chan<T>() const { return recv_chan<T>(handle_); }  // NOLINT(google-explicit-constructor)
 
  private:

@@ -306,8 +306,8 @@ class select_case {
   requires(!std::same_as<std::decay_t<C>, select_case>) && requires(std::decay_t<C>& c) {
     { c.op() } -> std::same_as<rt::select_op>;
   }
-  select_case(C&& c)  // NOLINT(google-explicit-constructor): so that a braced list of cases is a list of select_case
-      : case_(hold(std::decay_t<C>(std::forward<C>(c)).held())) {}
+  // NOLINTNEXTLINE(google-explicit-constructor,bugprone-forwarding-reference-overload): a braced list of cases is a list of select_case
+  select_case(C&& c) : case_(hold(std::decay_t<C>(std::forward<C>(c)).held())) {}
 
  private:
   friend std::size_t select(std::vector<select_case>& cases);

@@ -66,8 +66,7 @@ class slot_set {
 
 // Geometry is fixed when the chunk is published (CHUNK-PUBLISH); the rest is under lock_.
 struct stack_pool::chunk {
-  chunk(unsigned size_class_, std::size_t slots_)
-      : size_class(size_class_), page(os::page_size()), slots(slots_), dirty(slots_), clean(slots_) {
+  chunk(unsigned in_class, std::size_t n) : size_class(in_class), page(os::page_size()), slots(n), dirty(n), clean(n) {
     bytes = slots * stride();
     base = static_cast<char*>(os::reserve(bytes, page));
   }

@@ -101,7 +101,7 @@ bool stop_timer(timer& t) noexcept {
 }
 
 bool run_timers(timer_heap& heap, std::int64_t now) {
-  bool any = false;
+  int fired = 0;
   // We may be inside somebody's park: on the stack of a goroutine that is about to wait, with its section open. So fire() must not
   // yield, and what it does to channels must not end that section: it gets a record of its own.
   struct visitor {
@@ -137,9 +137,12 @@ bool run_timers(timer_heap& heap, std::int64_t now) {
     }
     t->fire(t);
     heap.firing.store(nullptr, release);  // release -> acquire in stop_timer: all that fire() did
-    any = true;
+    ++fired;
   }
-  return any;
+  // Several that were due: they run in the order of their times, so the last one readied goes behind those it drove from runnext.
+  if (fired > 1)
+    if (M* m = self(); G* last = take_runnext(m->p)) queue_local(m, last);
+  return fired != 0;
 }
 
 std::int64_t earliest_timer(sched* s) {

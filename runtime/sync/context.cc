@@ -174,7 +174,7 @@ void drop_context(context_node* n) noexcept {
   }
 }
 
-void cancel_context(cancel_node* n, std::exception_ptr cause) noexcept {
+void cancel_context(cancel_node* n, const std::exception_ptr& cause) noexcept {
   cancel_tree(n, static_cast<int>(std::errc::operation_canceled), cause);
 }
 

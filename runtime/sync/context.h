@@ -81,7 +81,7 @@ struct WEFT_API context_node {
 };
 
 WEFT_API void drop_context(context_node* n) noexcept;
-WEFT_API void cancel_context(cancel_node* n, std::exception_ptr cause) noexcept;
+WEFT_API void cancel_context(cancel_node* n, const std::exception_ptr& cause) noexcept;
 WEFT_API context_node* make_cancel_node(context_node* parent);
 WEFT_API context_node* make_deadline_node(context_node* parent, std::int64_t when_ns);
 WEFT_API context_node* make_stop_node(context_node* parent, std::stop_token token);
@@ -164,8 +164,8 @@ class WEFT_API cancel_handle {
   void release() noexcept { ctx_ = context(); }
 
  protected:
-  void cancel(std::exception_ptr cause) const noexcept {
-    if (ctx_.node()) rt::cancel_context(ctx_.node()->cancels, std::move(cause));
+  void cancel(const std::exception_ptr& cause) const noexcept {
+    if (ctx_.node()) rt::cancel_context(ctx_.node()->cancels, cause);
   }
 
  private:

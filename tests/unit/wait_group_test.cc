@@ -24,7 +24,6 @@ TEST_P(wait_groups, wait_returns_when_all_is_done) {
     for (int round = 0; round < 100; ++round) {
       wait_group w;
       int n = 0;  // plain: done() happens before wait() returns
-      wait_group one_at_a_time;
       std::vector<int> done(20);
       for (std::size_t i = 0; i < done.size(); ++i) {
         w.add();

@@ -86,7 +86,7 @@ int limit_of(const std::string& root, const std::string& group, bool v2) {
     int least = 0;
     for (;;) {
       long long quota = 0, period = 0;
-      if (read_quota(root + m.point + rest, v2, quota, period)) {
+      if (read_quota(std::string(root).append(m.point).append(rest), v2, quota, period)) {
         const long long cpus = quota / period + (quota % period != 0);
         if (cpus < (1 << 20) && (least == 0 || cpus < least)) least = static_cast<int>(cpus);
       }
