@@ -3,15 +3,16 @@
 // The inlined switch, AArch64. Included by arch/switch.h only.
 //
 // The asm statement says that it destroys every register, so the compiler spills what is live, and only that. x29 cannot be named
-// as destroyed where it is the frame pointer, sp never: both travel in the context. x18 is the platform's and the same on both
-// sides. Nothing is written below sp. At the one instruction between the load of sp and the jump the caller is marked unknown.
+// as destroyed where it is the frame pointer, sp never: both travel in the context. x18 is a temporary like any other here: AAPCS64
+// leaves it to the platform, and Linux has no use for it, so compilers keep values in it. Nothing is written below sp. At the one
+// instruction between the load of sp and the jump the caller is marked unknown.
 
 #pragma once
 
 namespace weft::arch {
 
 // clang-format off
-#define WEFT_CLOBBER_ALL "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16", "x17", "x19", "x20", "x21", \
+#define WEFT_CLOBBER_ALL "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16", "x17", "x18", "x19", "x20", "x21", \
   "x22", "x23", "x24", "x25", "x26", "x27", "x28", "x30", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", \
   "v11", "v12", "v13", "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", \
   "v29", "v30", "v31", "memory", "cc"

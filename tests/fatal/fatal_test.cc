@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "runtime/os/mem.h"
+#include "tests/support/emulated.h"
 #include "tests/support/world.h"
 
 namespace weft {
@@ -54,7 +55,10 @@ ending run_case(const std::string& name) {
     const rlimit no_core{0, 0};
     ::setrlimit(RLIMIT_CORE, &no_core);
     const std::string arg = "--case=" + name;
-    ::execl(self, self, arg.c_str(), static_cast<char*>(nullptr));
+    if (const char* emulator = weft_test::emulator())
+      ::execl(emulator, emulator, self, arg.c_str(), static_cast<char*>(nullptr));
+    else
+      ::execl(self, self, arg.c_str(), static_cast<char*>(nullptr));
     ::_exit(127);
   }
   ::close(pipe_ends[1]);

@@ -14,6 +14,7 @@
 #include <system_error>
 
 #include "runtime/os/cpu.h"
+#include "tests/support/emulated.h"
 
 namespace weft::os {
 namespace {
@@ -134,6 +135,7 @@ TEST(mem_reserve, more_than_there_is_throws_and_says_how_much) {
 
 TEST(mem_reserve, a_low_rlimit_as_throws) {
   if (WEFT_ASAN || WEFT_TSAN) GTEST_SKIP() << "sanitizer runtimes do not work in so little address space";
+  if (weft_test::emulator()) GTEST_SKIP() << "the limit would be the emulator's";
   const pid_t child = ::fork();
   if (child == 0) {
     rlimit low{.rlim_cur = 64 << 20, .rlim_max = 64 << 20};

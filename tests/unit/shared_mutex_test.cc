@@ -7,6 +7,7 @@
 #include <shared_mutex>
 #include <thread>
 
+#include "tests/support/emulated.h"
 #include "tests/support/world.h"
 
 namespace weft {
@@ -191,7 +192,7 @@ TEST_P(shared_mutex_test, goroutines_and_threads_share_it) {
 }
 
 TEST(shared_mutex_death_test, unlocking_what_is_not_locked_so_is_fatal) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  if (!weft_test::emulator()) GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(
       {
         shared_mutex m;

@@ -19,6 +19,7 @@
 #include "runtime/os/clock.h"
 #include "runtime/os/cpu.h"
 #include "runtime/os/real/cgroup.h"
+#include "tests/support/emulated.h"
 
 namespace weft::os {
 namespace {
@@ -110,6 +111,7 @@ TEST(thread, a_start_the_system_refuses_throws_its_reason) {
   int status = -1;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   if (WEFT_ASAN || WEFT_TSAN) GTEST_SKIP() << "sanitizer runtimes do not work in so little address space";
+  if (weft_test::emulator()) GTEST_SKIP() << "the limit is the emulator's";
   EXPECT_EQ(status, 0);
 }
 
