@@ -91,7 +91,7 @@ TEST_P(mem, mlocked_memory_gets_guards_of_the_kind_that_works_there) {
   install_guards(p, stride, 8, page);
   for (std::size_t i = 0; i < 8; ++i) EXPECT_FALSE(readable(p + i * stride)) << i;
   p[page] = 'x';
-  if (discard(p, 8 * stride)) {
+  if (discard(p, 8 * stride) && !weft_test::emulator()) {  // qemu swallows the kernel's refusal
     EXPECT_EQ(p[page], 0);
   }
   for (std::size_t i = 0; i < 8; ++i) EXPECT_FALSE(readable(p + i * stride)) << i;
