@@ -13,9 +13,15 @@
 //   * its partner: a sender stopped between its move and the filling of its slot (or of the waiter's) holds up the one receiver
 //     that owns that position; a receiver stopped while it carries a parked sender's value into the ring, the receiver of that value;
 //     who has claimed a waiting select, or taken a waiter, and not readied it yet, that one;
-//   * in a ring, the sender one lap later: a receiver stopped between its move and emptying its slot holds up the sender of
-//     position p + size, and with it that position's receiver.
-// Everybody else's operations complete. Such a wait spins a little, then yields.
+//   * in a ring, those who come to the same slot: from the move that gives it position p until it has stored `turn`, the other side of
+//     p, then sender and receiver of p + size, of p + 2 * size, ... each wait for it. So every lap of the ring takes two more with it,
+//     and where all go round again and again the whole channel soon stands. (Rejected so far: a ring of indices, SCQ, in which a
+//     stopped thread costs a slot and no more: two more locked instructions per element.)
+// Everybody else's operations complete. Such a wait spins a little, then yields. That is the channel; below it are two locks, each held for
+// some dozens of instructions, once in many operations: that of the nodes' memory (quiesce.h; likewise of selects' seats), and the
+// scheduler's, where a goroutine is readied from outside of its runtime or a P's ring overflows: a thread stopped there, or on its way to
+// wake an M, holds up goroutines of that runtime that wait to be run.
+// tests/stress/stopped_thread_stress.cc stops a thread after each instruction, and looks.
 //
 // Edges
 //   name          release side                       acquire side                    carries                          model test

@@ -24,8 +24,10 @@
 //
 // Progress. Polling and completing are lock-free as channel operations are (chan_core.h); so is a select that meets plain operations. Two
 // selects that meet each other while both still register knock each other out and start anew: obstruction-free, with random pauses.
-// A thread stopped inside a select holds up nobody: its nodes are taken out by whoever meets them, and if it has been claimed already,
-// the one partner that claimed it has all that it needs.
+// A thread stopped inside a select holds up nobody but a partner, as chan_core.h says of channel operations: its words and nodes are taken out
+// by whoever meets them, and if it has been claimed already, the one partner that claimed it has all that it needs. Tested there, too.
+//
+// Throws what memory for a node may (std::bad_alloc), before anything has happened.
 //
 // May be called from ordinary threads, where it blocks the thread. Cost: see bench/README.md.
 //

@@ -73,6 +73,8 @@ void fetch_seats(smr_record* r) noexcept {
 
 }  // namespace
 
+const void* seats_memory_lock() noexcept { return &seats_lock; }
+
 select_seat* take_seat(smr_record* r) {
   if (!r->seats) [[unlikely]]
     fetch_seats(r);

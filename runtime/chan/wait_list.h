@@ -149,6 +149,8 @@ wait_node* make_node(caller& me, waiter* who, word::kind k, std::uint32_t positi
 // A node for whom the lone word `w` names, plain or select, in a list of kind k. To be published by a move of the word from w, or not at all.
 wait_node* node_of_lone(caller& me, std::uint64_t w, word::kind k);
 
+// As smr_memory_lock, for seats.
+const void* seats_memory_lock() noexcept;
 // Null: none left.
 select_seat* take_seat(smr_record* r);
 void leave_seat(smr_record* r, select_seat* s) noexcept;

@@ -156,6 +156,7 @@ WEFT_API void yield();
 
 // Parks for at least that long; zero or less is a yield. Late by what it takes to wake a thread, or until the P is free.
 // On an ordinary thread it blocks the thread.
+WEFT_API void sleep_ns(std::int64_t ns);
 WEFT_API void sleep_until_ns(std::int64_t when_ns);  // of CLOCK_MONOTONIC, which is std::chrono::steady_clock's
 
 template <class Clock, class Duration>
@@ -171,7 +172,7 @@ void sleep_until(const std::chrono::time_point<Clock, Duration>& t) {
 template <class Rep, class Period>
 void sleep_for(const std::chrono::duration<Rep, Period>& d) {
   // What overflows sleeps for ever, some 292 years.
-  sleep_until_ns(rt::deadline_after(d));
+  sleep_ns(rt::ns_of(d));
 }
 
 // Ps of this run; 0 outside of one.

@@ -144,6 +144,8 @@ void leave_thread_of(void* r) { smr_leave_thread(static_cast<smr_record*>(r)); }
 
 }  // namespace
 
+const void* smr_memory_lock() noexcept { return &slabs_lock; }
+
 smr_record* smr_enter_thread() {
   for (smr_record* r = all_records.load(acquire); r; r = r->next) {
     bool unused = false;

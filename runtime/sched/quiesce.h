@@ -19,7 +19,8 @@
 //   Forbidden: R3 misses the pin and S3 reads a link from before R1.
 //
 // Progress: enter and leave are wait-free. Reclaiming is lock-free for the rest of the world: a thread stopped inside a section
-// stops the reuse of nodes, for everybody, until it goes on; operations then get fresh memory, and go on.
+// stops the reuse of nodes, for everybody, until it goes on; operations then get fresh memory, and go on. But memory is handed out in
+// batches under a lock: a thread stopped right there, once in some dozens of nodes, holds up whoever runs out of nodes meanwhile.
 //
 // The records are the process's, not a runtime's: a channel may be shared by runtimes and ordinary threads. They are few (one per
 // thread at a time, reused), and the nodes return to the kernel when a record is given back.
@@ -74,6 +75,9 @@ smr_record* smr_of_thread();
 // A section. Not nested.
 void smr_enter(smr_record* r) noexcept;
 inline void smr_leave(smr_record* r) noexcept { r->pin.store(0, release); }
+
+// The lock of the memory that records fetch nodes from, a batch at a time: for tests that look whether a stopped thread holds it.
+const void* smr_memory_lock() noexcept;
 
 // A raw node. Throws std::bad_alloc.
 void* smr_alloc(smr_record* r);

@@ -3,8 +3,11 @@
 #include "timer.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 
+#include "../base/check.h"
+#include "deadline.h"
 #include "quiesce.h"
 #include "world.h"
 
@@ -14,13 +17,45 @@ namespace {
 
 constexpr std::uint32_t arity = 4;
 
-timer* timer_of(const timer_heap::entry& e) { return reinterpret_cast<timer*>(e.what & ~std::uint64_t{1}); }
+// Goroutines taken out of a heap under one hold of its lock.
+constexpr std::size_t batch_max = 32;
+
+bool is_sleeper(const timer_heap::entry& e) { return (e.what & 1) != 0; }
+timer* timer_of(const timer_heap::entry& e) { return reinterpret_cast<timer*>(e.what); }
+G* sleeper_of(const timer_heap::entry& e) { return reinterpret_cast<G*>(e.what & ~std::uint64_t{1}); }
+
+constinit runtime_lock heaps_lock;
+constinit timer_heap* free_heaps = nullptr;  // heaps_lock
+
+timer_heap* take_heap() {
+  {
+    lock_scope hold(heaps_lock);
+    if (timer_heap* h = free_heaps) {
+      free_heaps = h->next;
+      return h;
+    }
+  }
+  return new timer_heap;
+}
 
 }  // namespace
 
+heap_of_p::heap_of_p() : heap_(take_heap()) {}
+
+heap_of_p::~heap_of_p() {
+  {
+    lock_scope hold(heap_->lk);  // who is late with stop_timer
+    decltype(heap_->entries)().swap(heap_->entries);
+    heap_->look_again();
+  }
+  lock_scope hold(heaps_lock);
+  heap_->next = free_heaps;
+  free_heaps = heap_;
+}
+
 void timer_heap::place(std::uint32_t index, entry e) {
   entries[index] = e;
-  if (e.what & 1) timer_of(e)->index = index;
+  if (!is_sleeper(e)) timer_of(e)->index = index;
 }
 
 void timer_heap::sift_up(std::uint32_t index, entry e) {
@@ -49,11 +84,14 @@ void timer_heap::sift_down(std::uint32_t index, entry e) {
   place(index, e);
 }
 
-void timer_heap::push(std::int64_t when, timer* t) {
-  entry e{when, reinterpret_cast<std::uint64_t>(t) | static_cast<std::uint64_t>(t->stoppable)};
+void timer_heap::push(entry e) {
   entries.push_back(e);
   sift_up(static_cast<std::uint32_t>(entries.size() - 1), e);
 }
+
+void timer_heap::pop() { remove(0); }
+
+void timer_heap::look_again() { first.store(entries.empty() ? never : entries[0].when, relaxed); }
 
 void timer_heap::remove(std::uint32_t index) {
   entry last = entries.back();
@@ -65,43 +103,78 @@ void timer_heap::remove(std::uint32_t index) {
     sift_down(index, last);
 }
 
+namespace {
+
+// S2 and S3: the heap has a new first.
+void tell_keeper(M* m, std::int64_t when) {
+  os::fence_full();  // S2
+  sched* s = m->s;
+  // S3. Keeper: see TIMER-KEEPER.
+  if (s->nidle.load(relaxed) != 0 && when < s->keeper_deadline.load(relaxed)) nudge_keeper(s);
+}
+
+}  // namespace
+
 void start_timer(timer& t, std::int64_t when_ns) {
   M* m = self();
   timer_heap& heap = m->p->more->timers;
   bool earlier;
   {
     lock_scope hold(heap.lk);
-    heap.push(when_ns, &t);
+    heap.push({when_ns, reinterpret_cast<std::uint64_t>(&t)});
     t.fired_by = nullptr;
     t.home.store(&heap, relaxed);  // relaxed: under lk; stop_timer takes it before it believes
     earlier = when_ns < heap.first.load(relaxed);
     if (earlier) heap.first.store(when_ns, relaxed);  // S1
   }
-  if (!earlier) return;
-  os::fence_full();  // S2
-  sched* s = m->s;
-  if (s->nidle.load(relaxed) != 0 && when_ns < s->keeper_deadline.load(relaxed)) nudge_keeper(s);  // S3
+  if (earlier) tell_keeper(m, when_ns);
 }
 
 bool stop_timer(timer& t) noexcept {
   for (;;) {
-    timer_heap* heap = t.home.load(acquire);
+    timer_heap* heap = t.home.load(acquire);  // TIMER-TAKEN acquire <- run_timers, drop_timers
     if (!heap) break;
     lock_scope hold(heap->lk);
     if (t.home.load(relaxed) != heap) continue;  // it was moved, or is due
     heap->remove(t.index);
-    heap->first.store(heap->entries.empty() ? timer_heap::never : heap->entries[0].when, relaxed);
+    heap->look_again();
     t.home.store(nullptr, relaxed);
     return true;
   }
   // Due, and perhaps on its way: fire() is short.
   if (timer_heap* heap = t.fired_by)
-    for (int i = 0; heap->firing.load(acquire) == &t; ++i) i < 100 ? cpu_relax() : os::yield_thread();
+    for (int i = 0; heap->firing.load(acquire) == &t; ++i)  // TIMER-FIRED
+      i < 100 ? cpu_relax() : os::yield_thread();
   return false;
 }
 
+namespace {
+
+// Into this P's ring, in the order of their times.
+void wake_sleepers(M* m, G* const* sleepers, std::size_t n) {
+  sched* s = m->s;
+  P* p = m->p;
+  for (std::size_t i = 0; i < n; ++i) {
+    G* g = sleepers[i];
+    // SLEEP acquire, SLEEP-OVER release: on 1 the sleeper is saved and ours; on 0 it will see 2 and go on.
+    if (g->select.exchange(2, acq_rel) != 1) continue;
+    if (g->affinity.load(relaxed) != s && g->affinity.load(relaxed) != p) {
+      ready_slow(g);
+      continue;
+    }
+    g->why.store(wait_reason::none, relaxed);
+    queue_local(m, g);
+  }
+  if (s->nprocs.load(acquire) == 1) return;
+  os::fence_full();  // SUBMIT-IDLE
+  if (s->nidle.load(relaxed) != 0 && s->nspinning.load(relaxed) == 0) wake_p(s);
+}
+
+}  // namespace
+
 bool run_timers(timer_heap& heap, std::int64_t now) {
-  int fired = 0;
+  std::size_t fired = 0;
+  bool by_ready = false;
   // We may be inside somebody's park: on the stack of a goroutine that is about to wait, with its section open. So fire() must not
   // yield, and what it does to channels must not end that section: it gets a record of its own.
   struct visitor {
@@ -120,28 +193,47 @@ bool run_timers(timer_heap& heap, std::int64_t now) {
     }
   };
   std::optional<visitor> guest;
+  M* m = self();
   for (;;) {
-    timer* t;
     if (heap.first.load(relaxed) > now) break;  // relaxed: a hint, looked at again under lk or later
-    if (!guest) guest.emplace();
+    std::array<G*, batch_max> sleepers;
+    std::size_t n = 0;
+    timer* t = nullptr;
     {
       lock_scope hold(heap.lk);
-      if (heap.entries.empty() || heap.entries[0].when > now) break;
-      if (heap.firing.load(relaxed) != nullptr) break;  // another M is at it
-      t = timer_of(heap.entries[0]);
-      heap.remove(0);
-      heap.first.store(heap.entries.empty() ? timer_heap::never : heap.entries[0].when, relaxed);
-      heap.firing.store(t, relaxed);  // relaxed: published with home
-      t->fired_by = &heap;
-      t->home.store(nullptr, release);  // release -> acquire in stop_timer: fired_by and firing
+      while (n < batch_max && !heap.entries.empty() && heap.entries[0].when <= now && is_sleeper(heap.entries[0])) {
+        G* g = sleeper_of(heap.entries[0]);
+        __builtin_prefetch(g, 1);
+        __builtin_prefetch(&g->select, 1);
+        sleepers[n++] = g;
+        heap.pop();
+      }
+      if (n == 0) {
+        if (heap.entries.empty() || heap.entries[0].when > now) break;
+        if (heap.firing.load(relaxed) != nullptr) break;  // another M is at it
+        t = timer_of(heap.entries[0]);
+        heap.pop();
+        heap.firing.store(t, relaxed);  // relaxed: published with home
+        t->fired_by = &heap;
+        t->home.store(nullptr, release);  // TIMER-TAKEN release -> acquire in stop_timer: fired_by and firing
+      }
+      heap.look_again();
     }
-    t->fire(t);
-    heap.firing.store(nullptr, release);  // release -> acquire in stop_timer: all that fire() did
-    ++fired;
+    if (t) {
+      if (!guest) guest.emplace();
+      t->fire(t);
+      heap.firing.store(nullptr, release);  // TIMER-FIRED release -> acquire in stop_timer: all that fire() did
+      ++fired;
+      by_ready = true;
+      continue;
+    }
+    fired += n;
+    wake_sleepers(m, sleepers.data(), n);
+    if (runq::size(m->p) >= runq::capacity / 2) break;  // enough for now
   }
   // Several that were due: they run in the order of their times, so the last one readied goes behind those it drove from runnext.
-  if (fired > 1)
-    if (M* m = self(); G* last = take_runnext(m->p)) queue_local(m, last);
+  if (by_ready && fired > 1)
+    if (G* last = take_runnext(m->p)) queue_local(m, last);
   return fired != 0;
 }
 
@@ -153,33 +245,54 @@ std::int64_t earliest_timer(sched* s) {
 }
 
 void drop_timers(timer_heap& heap) {
-  for (auto& e : heap.entries) {
-    timer* t = timer_of(e);
-    t->home.store(nullptr, relaxed);
+  for (;;) {
+    timer* t = nullptr;
+    {
+      lock_scope hold(heap.lk);
+      if (heap.entries.empty()) break;
+      WEFT_CHECK(!is_sleeper(heap.entries.back()), "drop_timers: a goroutine sleeps beyond its run");
+      t = timer_of(heap.entries.back());
+      heap.entries.pop_back();
+      heap.look_again();
+      heap.firing.store(t, relaxed);  // relaxed: published with home
+      t->fired_by = &heap;
+      t->home.store(nullptr, release);  // TIMER-TAKEN, as in run_timers
+    }
+    // Not under lk: drop() may take a lock under which others start timers. Who stops t meanwhile waits, as for fire().
     if (t->drop) t->drop(t);
+    heap.firing.store(nullptr, release);  // TIMER-FIRED
   }
-  heap.entries.clear();
 }
 
 void move_timers(timer_heap& to, timer_heap& from) {
   lock_scope hold_to(to.lk);  // the only place that takes two, and one at a time
   lock_scope hold_from(from.lk);
   for (auto& e : from.entries) {
-    timer* t = timer_of(e);
-    to.push(e.when, t);
-    t->home.store(&to, relaxed);  // relaxed: both locks are held; stop_timer looks again under one
+    to.push(e);
+    if (!is_sleeper(e)) timer_of(e)->home.store(&to, relaxed);  // relaxed: both locks are held; stop_timer looks again
   }
   from.entries.clear();
-  from.first.store(timer_heap::never, relaxed);
-  if (!to.entries.empty()) to.first.store(to.entries[0].when, relaxed);
+  from.look_again();
+  to.look_again();
 }
 
 namespace {
 
-struct sleeper : timer {
-  waiter* who;
-  atomic<std::uint64_t> state{0};  // 0: not asleep yet; 1: asleep; 2: over
-};
+void sleep_goroutine(M* m, std::int64_t when) {
+  G* g = m->curg;
+  timer_heap& heap = m->p->more->timers;
+  g->select.store(0, relaxed);  // relaxed: published by lk
+  bool earlier;
+  {
+    lock_scope hold(heap.lk);
+    heap.push({when, reinterpret_cast<std::uint64_t>(g) | 1});
+    earlier = when < heap.first.load(relaxed);
+    if (earlier) heap.first.store(when, relaxed);  // S1
+  }
+  if (earlier) tell_keeper(m, when);
+  // SLEEP release. `no`: it was over before we slept. SLEEP-OVER acquire: nobody knows of us any more.
+  park(m, g->select, 0, 1, wait_reason::sleep);
+}
 
 }  // namespace
 
@@ -192,18 +305,17 @@ void sleep_until_ns(std::int64_t when_ns) {
   M* m = self();
   if (!m) return os::sleep_ns(when_ns - os::now_ns());
   if (when_ns <= os::now_ns()) return yield();
-  sleeper z;
-  z.who = m->curg;
-  z.stoppable = false;
-  z.fire = [](timer* t) {
-    auto* it = static_cast<sleeper*>(t);
-    waiter* who = it->who;
-    // SLEEP acq_rel: on 1 the sleeper is saved and ours; on 0 it will see 2 and go on. The last touch of what is on its stack.
-    if (it->state.exchange(2, acq_rel) == 1) ready(self(), who);
-  };
-  start_timer(z, when_ns);
-  // `no`: it fired before we slept, and does not touch z any more.
-  park(m, z.state, 0, 1, wait_reason::sleep);
+  sleep_goroutine(m, when_ns);
+}
+
+void sleep_ns(std::int64_t ns) {
+  using namespace rt;
+  M* m = self();
+  if (!m) return os::sleep_ns(ns);
+  if (ns <= 0) return yield();
+  std::int64_t when = 0;
+  if (__builtin_add_overflow(os::now_ns(), ns, &when)) when = no_deadline;
+  sleep_goroutine(m, when);
 }
 
 }  // namespace weft

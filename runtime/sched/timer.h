@@ -5,12 +5,33 @@
 // Each P has a heap of its own, under a lock of its own (timers are started and run by their P, so it is hardly ever contended;
 // other Ps come to steal what is overdue, and stop_timer comes from anywhere). The heap is 4-ary: the four children of an entry lie in
 // one cache line, and it is half as deep as a binary one. An entry carries its time, so that ordering touches no timer; only a timer
-// that may be stopped is told its index when it moves, a sleeping goroutine's is not: a heap of 100,000 sleepers moves eight entries
-// a pop, and each timer touched would be a cache miss.
+// is told its index when it moves.
+//
+// A sleeping goroutine has no timer: its entry is the goroutine itself. Where 100,000 sleep every line is cold, and what a wakeup costs is how
+// many it touches: the goroutine's own two and its stack's. So the entry leads straight to the goroutine; what is due is taken out of
+// the heap some dozens at a time, each fetched into the cache while the others are taken (prefetch); and no more is taken than
+// half of the ring holds, so that none goes the long way round the global queue. The rest stays due, for the next look, or for another P.
 //
 // States of a timer, by `home`:
 //     null --start_timer--> in p's heap --run_timers--> null, and p's `firing` until fire() has returned
 //                                       --stop_timer--> null
+//                                       --drop_timers-> null, and p's `firing` until drop() has returned
+// A sleeping goroutine's states, by G::select (which a sleeper does not use otherwise):
+//     0 about to sleep --its commit--> 1 asleep        0 or 1 --run_timers--> 2 over
+//
+// A heap outlives its run: it goes to the next P that is made, in this process, and is never freed. So an ordinary thread may stop a timer at the
+// very moment in which its run ends: what `home` and `fired_by` point at is a heap, this run's or another's, and it says in time that
+// the timer is not there. A timer or ticker that outlives its run is one that was stopped: its channel stays silent, stop says false (unless
+// a value that had been sent was still to be received), and reset, called in another run, starts it there.
+//
+// Edges
+//   name          release side                 acquire side             carries                                      test
+//   TIMER-FIRED   run_timers, drop_timers:     stop_timer               that fire(), or drop(), has returned, and    timer_test
+//                 firing = null                                         all it did
+//   TIMER-TAKEN   run_timers: home = null      stop_timer               fired_by, firing                             timer_test
+//   SLEEP         sleep's commit               run_timers' exchange     the sleeper, saved                           timer_test
+//   SLEEP-OVER    run_timers' exchange         sleep's failed commit    that it is over (the heap does not know it)  timer_test
+//   TIMER-KEEPER  below
 //
 // When do timers run? Whenever their P looks round (schedule.cc) and before it looks for other work; when it idles or computes, on any
 // M that looks for work. While Ps are idle one of the sleeping Ms is the *keeper*: it sleeps no longer than until the earliest timer of
@@ -30,7 +51,9 @@
 
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <new>
 #include <vector>
 
 #include "../base/lock.h"
@@ -46,12 +69,26 @@ struct timer {
   void (*fire)(timer*) = nullptr;
   // The run is over and the timer was still pending; null when that cannot be (its goroutine waits for it).
   void (*drop)(timer*) = nullptr;
-  bool stoppable = true;  // before start_timer; false promises that nobody calls stop_timer
-
   // The heap's, under its lock.
   std::uint32_t index = 0;
   atomic<timer_heap*> home{nullptr};
   timer_heap* fired_by = nullptr;
+};
+
+// So that entries 1 to 4, 5 to 8, ... share a cache line each: children of one entry.
+template <class T>
+struct four_to_a_line {
+  using value_type = T;
+  static constexpr std::size_t before = 64 - sizeof(T);
+  static constexpr std::align_val_t line{64};
+  four_to_a_line() = default;
+  template <class U>
+  four_to_a_line(const four_to_a_line<U>& /*other*/) {}  // NOLINT(google-explicit-constructor): as allocators do
+  T* allocate(std::size_t n) {
+    return reinterpret_cast<T*>(static_cast<char*>(::operator new(n * sizeof(T) + before, line)) + before);
+  }
+  void deallocate(T* p, std::size_t /*n*/) { ::operator delete(reinterpret_cast<char*>(p) - before, line); }
+  friend bool operator==(four_to_a_line /*a*/, four_to_a_line /*b*/) { return true; }
 };
 
 struct timer_heap {
@@ -59,19 +96,36 @@ struct timer_heap {
 
   struct entry {
     std::int64_t when;
-    std::uint64_t what;  // timer, and in bit 0 whether it wants to know its index
+    std::uint64_t what;  // a timer; or a goroutine that sleeps, and bit 0
   };
 
   alignas(64) atomic<std::int64_t> first{never};  // the earliest `when`; written under lk, read by anyone
   atomic<timer*> firing{nullptr};                 // its fire() is under way
   runtime_lock lk;
-  std::vector<entry> entries;  // lk
+  std::vector<entry, four_to_a_line<entry>> entries;  // lk
 
-  void push(std::int64_t when, timer* t);    // lk. Throws std::bad_alloc
+  timer_heap* next = nullptr;  // of those that no P has
+
+  void push(entry e);                        // lk. Throws std::bad_alloc
+  void pop();                                // lk. The first
+  void look_again();                         // lk. After any change: `first`
   void remove(std::uint32_t index);          // lk
   void place(std::uint32_t index, entry e);  // lk
   void sift_up(std::uint32_t index, entry e);
   void sift_down(std::uint32_t index, entry e);
+};
+
+// A P's heap: one that another had before, or a new one. Throws std::bad_alloc.
+class heap_of_p {
+ public:
+  heap_of_p();
+  ~heap_of_p();
+  heap_of_p(const heap_of_p&) = delete;
+  heap_of_p& operator=(const heap_of_p&) = delete;
+  timer_heap& heap() const { return *heap_; }
+
+ private:
+  timer_heap* heap_;
 };
 
 // Starts `t`, which must not be pending, on the current P. Only from a goroutine. Throws std::bad_alloc.
@@ -80,7 +134,7 @@ void start_timer(timer& t, std::int64_t when_ns);
 // True: it was pending and will not fire. False: it was not pending; if it fired, fire() has returned. From anywhere.
 bool stop_timer(timer& t) noexcept;
 
-// Fires what is due in `heap`. True: something was.
+// Fires what is due in `heap`, or some of it. True: something was.
 bool run_timers(timer_heap& heap, std::int64_t now);
 
 // The run is over: all that is pending is dropped.

@@ -46,7 +46,8 @@ struct M::parts {
 struct P::parts {
   G* free = nullptr;  // owner: finished goroutines of the default size, ready for reuse, linked by waiter::next
   std::uint32_t nfree = 0;
-  timer_heap timers;
+  heap_of_p own_timers;
+  timer_heap& timers = own_timers.heap();
   std::uint32_t inbox_rounds = 0;  // owner: how long to watch the inbox before anything else; adapts
   // sysmon only: what it saw at its last look.
   std::uint32_t seen_rounds = 0;

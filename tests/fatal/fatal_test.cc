@@ -11,6 +11,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -179,6 +181,77 @@ TEST(fatal, a_deadlock_on_one_p_is_seen_as_well) {
     EXPECT_EQ(e.exit_status, 2) << name << e.err;
     EXPECT_THAT(e.err, HasSubstr("all goroutines are asleep"));
   }
+}
+
+const add_case deadlock_after_timers("deadlock_after_timers", [] {
+  weft::run({.procs = 2}, [] {
+    auto never = make_chan<int>();
+    go([] {
+      sleep_for(std::chrono::milliseconds(30));
+      std::fputs("slept\n", stderr);
+    });
+    timer t(std::chrono::milliseconds(60));
+    (void)t.chan().recv();  // parked, and nothing else runs: no deadlock, as a timer is pending
+    std::fputs("fired\n", stderr);
+    (void)never.recv();
+  });
+  return 0;
+});
+const add_case select_of_nothing("select_of_nothing", [] {
+  weft::run({.procs = 2}, [] { weft::select(); });
+  return 0;
+});
+const add_case select_of_nils("select_of_nils", [] {
+  weft::run({.procs = 1}, [] { weft::select(weft::on_recv(chan<int>{}), weft::on_send(chan<int>{}, 1)); });
+  return 0;
+});
+const add_case deadlock_in_select("deadlock_in_select", [] {
+  weft::run({.procs = 2}, [] {
+    auto a = make_chan<int>();
+    auto b = make_chan<int>(1);
+    weft::select(weft::on_recv(a), weft::on_recv(b));
+  });
+  return 0;
+});
+// Nothing overflows, and nobody wakes early: the sleepers are still asleep when the process ends.
+const add_case longest_sleep("longest_sleep", [] {
+  weft::run({.procs = 2}, [] {
+    std::atomic<int> woken{0};
+    const auto sleeper = [&woken](auto sleep) {
+      go([&woken, sleep] {
+        sleep();
+        ++woken;
+      });
+    };
+    sleeper([] { sleep_for(std::chrono::nanoseconds::max()); });
+    sleeper([] { sleep_for(std::chrono::hours::max()); });
+    sleeper([] { sleep_for(std::chrono::duration<double>(1e300)); });
+    sleeper([] { sleep_until(std::chrono::steady_clock::time_point::max()); });
+    sleep_for(std::chrono::milliseconds(50));
+    std::fprintf(stderr, "woken %d\n", woken.load());
+    std::_Exit(woken == 0 ? 5 : 6);
+  });
+  return 0;
+});
+
+TEST(fatal, a_deadlock_is_no_deadlock_while_a_timer_is_pending_but_afterwards_it_is) {
+  const ending e = run_case("deadlock_after_timers");
+  EXPECT_EQ(e.exit_status, 2) << e.err;
+  EXPECT_THAT(e.err, ContainsRegex("slept\nfired\n(.|\n)*all goroutines are asleep"));
+}
+
+TEST(fatal, a_select_of_nothing_or_of_nil_channels_waits_for_ever) {
+  for (const char* name : {"select_of_nothing", "select_of_nils", "deadlock_in_select"}) {
+    const ending e = run_case(name);
+    EXPECT_EQ(e.exit_status, 2) << name << e.err;
+    EXPECT_THAT(e.err, HasSubstr("all goroutines are asleep")) << name;
+    EXPECT_THAT(e.err, ContainsRegex("\"main\" \\[select")) << name;
+  }
+}
+
+TEST(fatal, the_longest_sleeps_do_not_overflow) {
+  const ending e = run_case("longest_sleep");
+  EXPECT_EQ(e.exit_status, 5) << e.err;
 }
 
 // Exceptions that nobody catches ----------------------------------------------------------------------------------------------

@@ -160,6 +160,56 @@ TEST_P(timer_chan, an_ordinary_thread_cannot_make_one_but_may_stop_it) {
   });
 }
 
+// As a stopped one: silent; and it starts again in another run.
+TEST_P(timer_chan, a_timer_and_a_ticker_may_outlive_their_run) {
+  std::optional<timer> t;
+  std::optional<ticker> k;
+  std::optional<timer> fired;
+  run([&] {
+    t.emplace(1h);
+    k.emplace(1h);
+    fired.emplace(1ns);
+    while (fired->chan().len() == 0) yield();
+  });
+  EXPECT_FALSE(t->stop());
+  EXPECT_TRUE(fired->stop());  // its value was still there
+  EXPECT_FALSE(fired->stop());
+  EXPECT_TRUE(t->chan().try_recv().is_empty());
+  EXPECT_THROW(t->reset(1ms), std::logic_error);
+  run([&] {
+    EXPECT_FALSE(t->reset(1ms));
+    EXPECT_TRUE(t->chan().recv().has_value());
+    k->reset(1ms);
+    EXPECT_TRUE(k->chan().recv().has_value());
+    EXPECT_TRUE(k->chan().recv().has_value());
+  });
+  k->stop();
+}
+
+// Ordinary threads stop timers, and destroy them, at the very moment in which the run of these ends.
+TEST_P(timer_chan, threads_stop_timers_while_their_run_ends) {
+  for (int round = weft_test::scaled(60); round > 0; --round) {
+    constexpr std::size_t each = 40;
+    std::vector<std::optional<timer>> timers(2 * each);
+    std::atomic<bool> made{false};
+    const auto stop = [&](std::size_t from) {
+      while (!made) std::this_thread::yield();
+      for (std::size_t i = from; i < from + each; ++i) {
+        timers[i]->stop();
+        if (i % 2 == 0) timers[i].reset();
+      }
+    };
+    std::thread a(stop, 0);
+    std::thread b(stop, each);
+    run([&] {
+      for (auto& t : timers) t.emplace(1h);
+      made = true;
+    });
+    a.join();
+    b.join();
+  }
+}
+
 TEST_P(timer_chan, a_timer_moves_and_its_channel_falls_silent_with_it) {
   run([] {
     recv_chan<steady_time> c;
