@@ -120,7 +120,7 @@ void operate(what op, const chan<int>& c, const chan<int>& never, fast_rand& r, 
   });
   // One of each on threads, one of each on goroutines of another runtime.
   const auto wait_for_traffic = [&] {
-    while (!b.traffic.load(std::memory_order_relaxed)) std::this_thread::sleep_for(std::chrono::microseconds(10));
+    while (!b.traffic.load(std::memory_order_relaxed)) std::this_thread::sleep_for(std::chrono::microseconds(200));
   };
   const auto send = [&] {
     for (;;) {
@@ -149,6 +149,8 @@ class tracer {
  public:
   tracer(pid_t child, board& b, const scenario& s) : child_(child), b_(b), s_(s) {}
   ~tracer() {
+    over_.store(true);
+    if (helper_.joinable()) helper_.join();
     kill(child_, SIGKILL);
     int status = 0;
     while (tid_ != 0 && waitpid(tid_, &status, __WALL) == tid_ && WIFSTOPPED(status)) {  // else its process stays
@@ -163,6 +165,7 @@ class tracer {
     while ((tid_ = b_.tid.load()) == 0) os::yield_thread();
     if (ptrace(PTRACE_SEIZE, tid_, 0, 0) != 0) return false;
     b_.begin.store(true);
+    helper_ = std::thread([this] { help(); });
     // Let it run a little: the others are at it by then.
     while (b_.completed.load() < 1000) os::yield_thread();
     return ptrace(PTRACE_INTERRUPT, tid_, 0, 0) == 0 && stopped();
@@ -211,18 +214,25 @@ class tracer {
 
  private:
   bool stopped() {
-    for (int looks = 0;; ++looks) {
-      int status = 0;
-      const pid_t who = waitpid(tid_, &status, __WALL | WNOHANG);
-      if (who == 0) {
-        if (looks == 100) b_.traffic.store(true);  // it waits for a partner
-        if (looks > 100) std::this_thread::sleep_for(std::chrono::microseconds(10));
-        continue;
+    waits_.fetch_add(1);
+    int status = 0;
+    const bool there = waitpid(tid_, &status, __WALL) == tid_ && WIFSTOPPED(status);
+    waits_.fetch_add(1);
+    if (helped_.exchange(false)) b_.traffic.store(false);
+    return there;
+  }
+
+  // Beside the tracer: a victim that has waited for some milliseconds waits for a partner, who comes only with traffic.
+  void help() {
+    std::uint64_t seen = 0;
+    while (!over_.load()) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      const std::uint64_t waits = waits_.load();
+      if (waits % 2 == 1 && waits == seen) {
+        helped_.store(true);
+        b_.traffic.store(true);
       }
-      if (who != tid_ || WIFEXITED(status) || WIFSIGNALED(status)) return false;
-      if (!WIFSTOPPED(status)) continue;
-      if (looks > 100) b_.traffic.store(false);
-      return true;
+      seen = waits;
     }
   }
 
@@ -286,6 +296,10 @@ class tracer {
   board& b_;
   const scenario& s_;
   pid_t tid_ = 0;
+  std::atomic<std::uint64_t> waits_{0};  // odd: the tracer waits for the victim
+  std::atomic<bool> helped_{false};
+  std::atomic<bool> over_{false};
+  std::thread helper_;
   std::uintptr_t exchange_ = 0;
   std::uint64_t desired_ = 0;
   std::optional<std::uint32_t> slot_;  // the turn that the victim will leave behind in its slot
@@ -313,7 +327,7 @@ TEST_P(stopped_thread, holds_up_nobody_but_its_partner) {
     // One stop in each operation: what the others do meanwhile makes the victim's exchange fail, and with two stops a turn it would for ever.
     // At 100 percent anywhere; the long form stops after the first instruction, the second, ... up to the longest operation seen.
     const bool all = scale_percent() > 1000;
-    const int probes = scaled(200);
+    const int probes = scaled(60);
     const std::uint64_t enough = 20 + 3 * s.capacity;
     int outside = 0;
     int inside = 0;
