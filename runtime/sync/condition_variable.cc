@@ -25,6 +25,12 @@ bool condition_variable::queued::block(std::int64_t deadline) {
   return !e_.timed_out;
 }
 
+void condition_variable::queued::give_up() noexcept {
+  if (!withdraw(e_)) return;  // notified, or timed out
+  e_.timed_out = true;
+  wake(e_);
+}
+
 bool condition_variable::withdraw(wait_entry& e) {
   lot& l = lot_of(e.object);
   lock_scope hold(l.lk);

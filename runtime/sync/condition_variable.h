@@ -5,10 +5,11 @@
 //   ours                            Go's sync.Cond        std::condition_variable(_any)
 //   wait(lock), wait(lock, pred)    Wait()                wait(lock), wait(lock, pred)
 //   wait_for, wait_until            -                     the same
+//   ... (lock, stop_token, ..pred)  -                     condition_variable_any: wait, wait_for, wait_until
 //   notify_one()                    Signal()              notify_one()
 //   notify_all()                    Broadcast()           notify_all()
 //   lock                            any Lockable          L, a Locker; unique_lock<mutex>, _any: any BasicLockable
-//   spurious wakeups                none, as Go; allowed
+//   spurious wakeups                none, as Go; allowed. A stop wakes whom it was asked of, and nobody else
 //   who is woken                    FIFO                  FIFO; unspecified
 //   destroy                         once all who wait have been notified, though they, and notify, may not have returned; -; yes
 //
@@ -27,6 +28,9 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <optional>
+#include <stop_token>
+#include <utility>
 
 #include "mutex.h"
 #include "parking_lot.h"
@@ -77,6 +81,35 @@ class WEFT_API condition_variable {
     return true;
   }
 
+  // With a stop token: until pred() holds, a stop is requested or the time has come. What pred() says at the end.
+  template <class Lock, class Pred>
+  bool wait(Lock& l, std::stop_token stop, Pred pred) {
+    while (!stop.stop_requested()) {
+      if (pred()) return true;
+      wait_locked(l, os::no_deadline, &stop);
+    }
+    return pred();
+  }
+  template <class Lock, class Clock, class Duration, class Pred>
+  bool wait_until(Lock& l, std::stop_token stop, const std::chrono::time_point<Clock, Duration>& t, Pred pred) {
+    while (!stop.stop_requested()) {
+      if (pred()) return true;
+      const bool woken =
+          rt::until(t, [&](std::int64_t deadline) { return wait_locked(l, deadline, &stop) || stop.stop_requested(); });
+      if (!woken) break;
+    }
+    return pred();
+  }
+  template <class Lock, class Rep, class Period, class Pred>
+  bool wait_for(Lock& l, std::stop_token stop, const std::chrono::duration<Rep, Period>& d, Pred pred) {
+    const std::int64_t deadline = rt::deadline_after(d);
+    while (!stop.stop_requested()) {
+      if (pred()) return true;
+      if (!wait_locked(l, deadline, &stop)) break;
+    }
+    return pred();
+  }
+
  private:
   // Queued from its making until it is woken, or its end.
   class WEFT_API queued {
@@ -85,7 +118,8 @@ class WEFT_API condition_variable {
     queued(const queued&) = delete;
     queued& operator=(const queued&) = delete;
     ~queued();
-    bool block(std::int64_t deadline);  // false: timed out
+    bool block(std::int64_t deadline);  // false: timed out, or given up
+    void give_up() noexcept;            // from anywhere, until block has returned
 
    private:
     rt::wait_entry e_;
@@ -93,7 +127,11 @@ class WEFT_API condition_variable {
   };
 
   template <class Lock>
-  bool wait_locked(Lock& l, std::int64_t deadline) {
+  bool wait_locked(Lock& l, std::int64_t deadline, const std::stop_token* stop = nullptr) {
+    struct stopper {
+      queued* q;
+      void operator()() const noexcept { q->give_up(); }
+    };
     struct relock {
       Lock& l;
       ~relock() noexcept { l.lock(); }  // as std: when the lock cannot be had back, the program ends
@@ -101,6 +139,9 @@ class WEFT_API condition_variable {
     queued q(*this);
     l.unlock();
     relock after{l};
+    // Once queued, so that a stop finds it; asked for before that, it runs right here. Its end waits for a stopper under way.
+    std::optional<std::stop_callback<stopper>> watch;
+    if (stop) watch.emplace(*stop, stopper{&q});
     return q.block(deadline);
   }
 
@@ -108,5 +149,8 @@ class WEFT_API condition_variable {
 
   atomic<std::uint32_t> waiting_{0};  // how many are queued; written under the lot's lock
 };
+
+// std has two types, as its own waits on std::mutex only.
+using condition_variable_any = condition_variable;
 
 }  // namespace weft

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <gtest/gtest.h>
+#include <stop_token>
 
 #include <atomic>
 #include <chrono>
@@ -19,6 +20,81 @@ using weft_test::eventually;
 using weft_test::scaled;
 
 WEFT_ON_PROCS(condition_variable_test);
+
+TEST_P(condition_variable_test, a_stop_ends_the_wait_of_whom_it_was_asked_and_of_nobody_else) {
+  run([] {
+    mutex m;
+    condition_variable cv;
+    bool flag = false;
+    int waiting = 0;
+    std::stop_source one;
+    std::stop_source other;
+    wait_group stopped;
+    wait_group notified;
+    const auto waiter = [&](std::stop_source& s, wait_group& w, bool want) {
+      w.go([&, want, token = s.get_token()] {
+        std::unique_lock hold(m);
+        ++waiting;
+        EXPECT_EQ(cv.wait(hold, token, [&] { return flag; }), want);
+        EXPECT_TRUE(hold.owns_lock());
+      });
+    };
+    waiter(one, stopped, false);
+    waiter(one, stopped, false);
+    waiter(other, notified, true);
+    EXPECT_TRUE(weft_test::eventually([&] {
+      std::lock_guard hold(m);
+      return waiting == 3;
+    }));
+    one.request_stop();
+    stopped.wait();
+    {
+      std::lock_guard hold(m);
+      flag = true;
+    }
+    cv.notify_all();
+    notified.wait();
+    // Asked for before: what the predicate says, without a wait.
+    std::unique_lock hold(m);
+    EXPECT_TRUE(cv.wait(hold, one.get_token(), [] { return true; }));
+    EXPECT_FALSE(cv.wait_for(hold, one.get_token(), std::chrono::hours(1), [] { return false; }));
+    EXPECT_FALSE(cv.wait_until(hold, one.get_token(), std::chrono::system_clock::now() + std::chrono::hours(1),
+                               [] { return false; }));
+    // The time comes first; a token that never stops.
+    EXPECT_FALSE(cv.wait_for(hold, other.get_token(), std::chrono::milliseconds(2), [] { return false; }));
+    EXPECT_FALSE(cv.wait_for(hold, std::stop_token(), std::chrono::milliseconds(2), [] { return false; }));
+  });
+}
+
+// Stops, notifications and deadlines at once, of goroutines and threads: everybody comes home, and nobody's entry stays.
+TEST_P(condition_variable_test, stops_notifications_and_deadlines_at_once) {
+  run([] {
+    mutex m;
+    condition_variable cv;
+    for (int round = weft_test::scaled(300); round > 0; --round) {
+      std::stop_source source;
+      bool flag = false;
+      const auto wait_one = [&, token = source.get_token()](int k) {
+        std::unique_lock hold(m);
+        if (k % 2 == 0)
+          cv.wait(hold, token, [&] { return flag; });
+        else
+          cv.wait_for(hold, token, std::chrono::microseconds(40 * k), [&] { return flag; });
+      };
+      std::thread t([&] { wait_one(2); });
+      wait_group w;
+      for (int k = 0; k < 5; ++k) w.go([&wait_one, k] { wait_one(k); });
+      w.go([&] { source.request_stop(); });
+      if (round % 2 == 0) {
+        std::lock_guard hold(m);
+        flag = true;
+        cv.notify_all();
+      }
+      w.wait();
+      t.join();
+    }
+  });
+}
 
 TEST_P(condition_variable_test, a_bounded_queue_made_of_it_loses_nothing) {
   const int per = scaled(5'000);
