@@ -190,7 +190,7 @@ template <bool Otherwise, class... Cases>
   const auto look = [&](const auto& c) {
     using case_type = std::decay_t<decltype(c)>;
     if constexpr (!case_type::is_otherwise) {
-      if (const chan_core* k = c.chan.core()) {
+      if (const chan_core* k = c.chan.core()) [[likely]] {
         const std::uint64_t w = k->word.load(acquire);  // WORD acquire
         words[i] = w;
         if (word::kind_of(w) != word::open) open = false;
@@ -209,9 +209,12 @@ template <bool Otherwise, class... Cases>
     ++i;
   };
   (look(cases), ...);
-  if (!simple) return undecided;
+  if (!simple) [[unlikely]]
+    return undecided;
   if (ready == 0) {
-    if (!Otherwise || !open) return undecided;
+    if (!Otherwise) return undecided;
+    if (!open) [[unlikely]]
+      return undecided;
     if constexpr (n > 2) {  // of two cases one is the otherwise
       bool same = true;
       i = 0;
