@@ -65,6 +65,16 @@ WEFT_ALWAYS_INLINE void cpu_relax() noexcept {
 }
 #endif
 
+// The line is going to be written: asks for it at once and alone, so that a load that comes first does not fetch it shared, to be
+// followed by a second journey for the right to write. Costs an instruction where the line is here already.
+WEFT_ALWAYS_INLINE void prefetch_write(const void* line) noexcept {
+#if defined(__x86_64__)
+  asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(line)));
+#else
+  __builtin_prefetch(line, 1);
+#endif
+}
+
 // A free-running counter for measuring short spans on one core. Not serialising: the CPU may move it by a few dozen
 // instructions. The unit is the counter's own (TSC ticks; CNTVCT_EL0 ticks, often far coarser than a cycle), so
 // compare it with os::now_ns() before saying nanoseconds.

@@ -174,7 +174,6 @@ struct P {
   sched* s = nullptr;                  // birth
   std::uint64_t stamp = 0;             // owner: unique numbers, see chan/word.h
   atomic<std::uint32_t> attention{0};  // others set it, under sched's lock: the slow path must stop for the world
-  std::int32_t id = 0;                 // birth
   atomic<bool> nag{false};             // sysmon sets and clears: it sleeps; the next runnext here must wake it
 
   // Line 1: the ring's head; thieves write it.
@@ -189,6 +188,7 @@ struct P {
 
   // Others push, the owner takes: goroutines that are bound to this P.
   alignas(64) atomic<waiter*> inbox{nullptr};
+  std::int32_t id = 0;  // birth; here, as who pushes asks for it
 
   struct parts;
   parts* more = nullptr;  // free slots and the like: not for headers that users see

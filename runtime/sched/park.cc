@@ -24,33 +24,38 @@ void yield_to_scheduler(M* m) {
   park_into_scheduler(m, m->always, 0, 0, nullptr);
 }
 
-// Goroutines bound to a P: pushed to it, whoever it is.
-void ready_bound(sched* s, G* g) {
-  int home = static_cast<P*>(g->affinity.load(relaxed))->id % s->nprocs.load(acquire);
-  P* p = proc(s, home);
-  waiter* head = p->inbox.load(relaxed);
+void push_inbox(P* p, G* g) {
+  prefetch_write(&p->inbox);  // on its way while the stores before are, for which the exchange waits
+  waiter* head =
+      nullptr;  // mostly: a load before the exchange would fetch the line twice, once to be read and once to be written
   do {
     g->next = head;
-    // INBOX release -> acquire in get_inbox. seq_cst, not release: then the look at nidle below, see SUBMIT-IDLE in spin.cc.
+    // INBOX release -> acquire in get_inbox. seq_cst, not release: then the look at nidle, see SUBMIT-IDLE in spin.cc.
   } while (!p->inbox.compare_exchange_weak(head, g, seq_cst, relaxed));
   os::fence_full();
-  // SHRINK        an ordinary thread, here          set_procs
-  //               O1 g into p's inbox               R1 nprocs = less than p's number
-  //               O2 fence_full                     R2 fence_full
-  //               O3 p beyond nprocs? take it back  R3 what is in p's inbox goes to the global queue
-  // Forbidden: O3 sees p in use, and R3 sees no g. Then g lies in the inbox of a P that nobody serves.
-  if (p->id >= s->nprocs.load(acquire)) [[unlikely]] {
-    g_list batch;
-    waiter* w = p->inbox.exchange(nullptr, acquire);
-    while (w) {
-      waiter* next = w->next;
-      batch.push_back(static_cast<G*>(w));
-      w = next;
+}
+
+// Goroutines bound to a P: pushed to it, whoever it is. Of another P nothing is touched but the line of its inbox.
+//
+//   SHRINK        an ordinary thread, here          set_procs
+//                 O1 g into p's inbox               R1 nprocs = less than p's number
+//                 O2 fence_full                     R2 fence_full
+//                 O3 p beyond nprocs? take it back  R3 what is in p's inbox goes to the global queue
+//   Forbidden: O3 sees p in use, and R3 sees no g. Then g lies in the inbox of a P that nobody serves.
+void ready_bound(sched* s, G* g) {
+  P* p = static_cast<P*>(g->affinity.load(relaxed));
+  push_inbox(p, g);
+  while (p->id >= s->nprocs.load(acquire)) [[unlikely]] {  // O3: a shrink retired it, another serves
+      waiter* w = p->inbox.exchange(nullptr, acquire);
+      if (!w) return;  // set_procs has them, or who came after us
+      P* home = proc(s, p->id % s->nprocs.load(acquire));
+      while (w) {
+        waiter* next = w->next;
+        push_inbox(home, static_cast<G*>(w));
+        w = next;
+      }
+      p = home;
     }
-    queue_global(s, batch);
-    os::fence_full();  // SUBMIT-IDLE
-    return wake_p(s);
-  }
   if (s->nidle.load(relaxed) != 0) start_p(s, p);
 }
 

@@ -75,6 +75,7 @@ G* watch_inbox(M* m) {
   P* p = m->p;
   std::uint32_t& rounds = p->more->inbox_rounds;
   for (std::uint32_t r = 0; r < rounds; ++r) {
+    prefetch_write(&p->inbox);
     if (G* g = get_inbox(m)) {
       rounds = std::min(rounds * 2, limits::inbox_rounds_max);
       return g;
