@@ -150,8 +150,10 @@ struct typed_chan {
     auto c = std::make_unique<chan_core>();
     c->ops = &ops;
     if (capacity != 0) {
-      std::size_t size =
-          2;  // in a ring of one, "full for position p" and "free for position p + 1" would be the same turn
+      // In a ring of one, "full for position p" and "free for position p + 1" would be the same turn. More than the capacity, where
+      // slots are small: then the slot for a position was emptied long ago, and a receiver that is late holds up nobody.
+      std::size_t size = 2;
+      while (size < limits::ring_slots && 2 * size * sizeof(slot) <= limits::ring_bytes) size *= 2;
       while (size < capacity) size *= 2;
       auto* slots = new slot[size];
       for (std::size_t i = 0; i < size; ++i) slots[i].turn.store(static_cast<std::uint32_t>(i), relaxed);

@@ -377,15 +377,18 @@ void block_forever(wait_reason why) {
 }
 
 void wait_turn(atomic<std::uint32_t>& turn, std::uint32_t wanted) {
+  // Who owes the turn is a few instructions away from it on another core, or has been taken off its core in between, or is a goroutine
+  // that waits for a turn itself, perhaps on this very P.
   for (int i = 0; turn.load(relaxed) != wanted; ++i) {  // relaxed: the caller loads it again, with acquire
-    if (i < 100)
+    M* m = self();
+    bool others = m && (m->p->runnext.load(relaxed) || runq::size(m->p) != 0);
+    if (i < 8 || (!others && i < 100)) {
       cpu_relax();
-    else {
-      weft::yield();
-      // Whoever owes the turn may be a thread that the kernel has taken off this very core: a goroutine alone on its P would spin
-      // out its thread's time slice, milliseconds, at every turn.
-      if (turn.load(relaxed) != wanted) os::yield_thread();
+      continue;
     }
+    if (others) weft::yield();
+    // A goroutine alone on its P, or with none but such as wait, would spin out its thread's time slice, milliseconds, at every turn.
+    if (!others || i % 16 == 0) os::yield_thread();
   }
 }
 

@@ -53,6 +53,10 @@ inline constexpr std::size_t smr_keep_free = real_or_sim<std::size_t>(256, 4);
 inline constexpr std::size_t smr_slab_bytes = real_or_sim<std::size_t>(256, 4) << 10;
 inline constexpr std::size_t smr_batch = real_or_sim<std::size_t>(32, 2);
 
+// A buffered channel's ring has at least so many slots, if they take no more bytes than that (chan/chan.h).
+inline constexpr std::size_t ring_slots = real_or_sim<std::size_t>(8, 2);
+inline constexpr std::size_t ring_bytes = 256;
+
 // Wait lists (chan/wait_list.cc): an appender who had further to go than this moves the hint; so many nodes die between two sweeps.
 inline constexpr std::size_t list_hint_steps = real_or_sim<std::size_t>(4, 1);
 inline constexpr std::uint32_t list_sweep_at = real_or_sim(32U, 2U);
