@@ -16,6 +16,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "../os/limits.h"
+
 namespace weft {
 
 struct settings {
@@ -24,7 +26,7 @@ struct settings {
   std::uint64_t chaos_seed;  // 0: the scheduler does not perturb itself
 };
 
-inline constexpr int max_procs = 1024;
+inline constexpr int max_procs = limits::max_procs;
 inline constexpr std::size_t min_stack_size = std::size_t{16} << 10;
 inline constexpr std::size_t max_stack_size = std::size_t{1} << 30;
 inline constexpr std::size_t default_stack_size = std::size_t{64} << 10;

@@ -114,12 +114,16 @@ struct typed_chan {
   }
 
   static void hand_over(void* to, void* from) {
+    os::plain_write(to);
+    os::plain_write(from);
     static_cast<std::optional<T>*>(to)->emplace(std::move(*static_cast<T*>(from)));
   }
   static void ring_put(chan_core& c, std::uint32_t position, void* from) {
     slot& s = at(c, position);
     // RING-FREE acquire <- ring_take: the slot has been emptied. Weaker, we could write under its reader.
     while (s.turn.load(acquire) != masked(position)) [[unlikely]] wait_turn(s.turn, masked(position));
+    os::plain_write(s.room);
+    os::plain_write(from);
     new (s.room) T(std::move(*static_cast<T*>(from)));
     s.turn.store(masked(position + 1), release);  // RING-FULL release -> acquire in ring_take. Carries the value.
   }
@@ -127,6 +131,8 @@ struct typed_chan {
     slot& s = at(c, position);
     // RING-FULL acquire <- ring_put.
     while (s.turn.load(acquire) != masked(position + 1)) [[unlikely]] wait_turn(s.turn, masked(position + 1));
+    os::plain_write(s.room);
+    os::plain_write(to);
     T* v = std::launder(reinterpret_cast<T*>(s.room));
     static_cast<std::optional<T>*>(to)->emplace(std::move(*v));
     v->~T();

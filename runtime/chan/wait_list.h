@@ -99,21 +99,21 @@ struct alignas(64) select_seat {
 
 struct wait_node : smr_node {
   atomic<std::uint64_t> next{0};  // link: node and marks
-  waiter* who = nullptr;          // before publishing, as all below but position
-  void* slot = nullptr;           // a select's: of this case; null: its seat knows. Otherwise the waiter has it
-  atomic<std::uint64_t>* select = nullptr;  // a select's word; null: no select
-  std::uint64_t ticket = 0;                 // make(ticket, fired, case): what the word holds when this case has won
+  plain<waiter*> who = nullptr;   // before publishing, as all below but position
+  plain<void*> slot = nullptr;    // a select's: of this case; null: its seat knows. Otherwise the waiter has it
+  plain<atomic<std::uint64_t>*> select = nullptr;  // a select's word; null: no select
+  plain<std::uint64_t> ticket = 0;                 // make(ticket, fired, case): what the word holds when this case has won
   // Ring position of the channel's head when this node is first in the list. Exact for receivers (positions stand still while they
   // wait). For senders within 2^15 of it, the word has the low bits: each taker sets it for the next node, and one that comes late
   // is off by a few.
   atomic<std::uint32_t> position{0};
-  word::kind8 kind = 0;  // word::receivers or word::senders
+  plain<word::kind8> kind = 0;  // word::receivers or word::senders
   // A select's: the list, and the select, if it made the node, until it has withdrawn. The last one retires it.
   atomic<std::uint8_t> holders{2};
   // A select that would both send to and receive from this channel can stand in one list only. Here is its other case, for whoever comes
   // to stand in the same list, and could have met it.
-  std::uint16_t other_case = 0;
-  void* other_slot = nullptr;  // null: no such case
+  plain<std::uint16_t> other_case = 0;
+  plain<void*> other_slot = nullptr;  // null: no such case
 };
 static_assert(sizeof(wait_node) == smr_node_bytes);
 

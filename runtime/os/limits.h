@@ -21,6 +21,9 @@ constexpr T real_or_sim(T real, T sim) {
   return simulated ? sim : real;
 }
 
+// Most Ps of a run.
+inline constexpr int max_procs = real_or_sim(1024, 8);
+
 // Per-P run queue. A power of two: positions count up for ever and are masked.
 inline constexpr std::uint32_t runq_capacity = real_or_sim(256U, 4U);
 static_assert((runq_capacity & (runq_capacity - 1)) == 0);

@@ -74,14 +74,14 @@ enum class outcome : std::uint8_t { done, closed };
 struct alignas(64) waiter {
   arch::context ctx;  // goroutine: written by its M before COMMIT, read by the M that resumes it
   union {
-    void* slot = nullptr;  // owner before publishing; read by the partner: where the value goes or comes from
-    waiter* next;          // link of the list that holds the waiter, when that is not a channel's
+    plain<void*> slot = nullptr;  // owner before publishing; read by the partner: where the value goes or comes from
+    waiter* next;                 // link of the list that holds the waiter, when that is not a channel's
   };
   atomic<void*> affinity{nullptr};  // birth: its sched, or the P it is bound to (a laboratory knob), or null: a thread
   void* caught = nullptr;           // with ctx: eh_state::caught
   unsigned uncaught = 0;            // with ctx: eh_state::uncaught
   std::int32_t saved_errno = 0;     // with ctx
-  outcome result = outcome::done;   // the partner, before ready, if not `done`; who is woken sets it back
+  plain<outcome> result = outcome::done;       // the partner, before ready, if not `done`; who is woken sets it back
   atomic<wait_reason> why{wait_reason::none};  // owner; relaxed: read by reports only
 };
 #if !defined(WEFT_SAVE_FPENV)

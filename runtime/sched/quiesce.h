@@ -14,7 +14,7 @@
 //
 //   SMR-PIN        reader: enter                       reclaimer: try_advance
 //                  S1 record.pin = epoch               R1 (nodes unlinked)
-//                  S2 full fence (the xchg)            R2 full fence
+//                  S2 full fence                       R2 full fence
 //                  S3 read links                       R3 read every record's pin
 //   Forbidden: R3 misses the pin and S3 reads a link from before R1.
 //
@@ -39,7 +39,7 @@ namespace weft::rt {
 
 // Base of what is retired. Readers of the node never look at this field, so it may be written while they still read.
 struct alignas(64) smr_node {
-  smr_node* next_retired = nullptr;
+  plain<smr_node*> next_retired = nullptr;
 };
 
 inline constexpr std::size_t smr_node_bytes = 64;  // all nodes are of one size: a wait_list node

@@ -44,6 +44,8 @@ plain_switch(side from, side to, bool from_is_dead) {
   __tsan_switch_to_fiber(to.tsan_fiber, 0);
 #endif
   (void)from_is_dead;
+  os::plain_write(from.ctx);
+  os::plain_read(to.ctx);
   weft_switch(from.ctx, to.ctx);
 #if WEFT_ASAN
   __sanitizer_finish_switch_fiber(*from.asan_fake_stack, nullptr, nullptr);

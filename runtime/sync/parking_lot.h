@@ -69,8 +69,8 @@ struct WEFT_API wait_entry {
   std::int64_t since = 0;         // mutex: when it began to wait
   lot_kind kind;
   bool queued = false;
-  bool handed = false;     // by the waker, before wake: what was waited for is yours
-  bool timed_out = false;  // by the timeout, before wake
+  plain<bool> handed = false;     // by the waker, before wake: what was waited for is yours
+  plain<bool> timed_out = false;  // by the timeout, before wake
   std::optional<thread_waiter> thread;
 };
 

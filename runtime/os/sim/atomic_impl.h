@@ -129,22 +129,25 @@ inline void plain_write(const void* p, sim::site s = sim::site::here()) { sim::p
 template <class T>
 class plain {
  public:
-  constexpr plain() noexcept = default;
-  constexpr plain(T v) noexcept : v_(v) {}  // NOLINT(google-explicit-constructor): stands for a T
+  constexpr plain() noexcept { begin(); }
+  constexpr plain(T v) noexcept : v_(v) { begin(); }  // NOLINT(google-explicit-constructor): stands for a T
   plain(const plain&) = delete;
   plain& operator=(const plain&) = delete;
   plain& operator=(T v) noexcept {
-    os::plain_write(this);
+    sim::plain_access(this, true, {});
     v_ = v;
     return *this;
   }
   operator T() const noexcept {  // NOLINT(google-explicit-constructor): stands for a T
-    os::plain_read(this);
+    sim::plain_access(this, false, {});
     return v_;
   }
   T operator->() const noexcept requires std::is_pointer_v<T> { return static_cast<T>(*this); }
 
  private:
+  constexpr void begin() const noexcept {
+    if (!std::is_constant_evaluated()) sim::plain_access(this, true, {});
+  }
   T v_{};
 };
 

@@ -104,6 +104,15 @@ void spin(site s = site::here());  // the caller waits for somebody else: others
 void fence_acquire(site s = site::here());
 void fence_release(site s = site::here());
 
+// A moment of the calling thread, and whether the caller knows that it is past (happens-before, not the simulation's own order: a
+// load that returns an old value is not late).
+struct moment {
+  int thread = -1;
+  int time = 0;
+};
+moment mark();
+bool happened(moment m);
+
 // Places in the source at which atomics were used by any run since watch_sites(true): "file:line kind orders", one a line.
 void watch_sites(bool on);
 std::string sites_seen();

@@ -326,6 +326,14 @@ void spin(site s) {
   m.point({what::relax, nullptr, false, false}, s);
 }
 
+moment mark() {
+  vthread& t = *the_machine->now;
+  t.now.hb.set(t.id, t.now.hb[t.id] + 1);
+  return {t.id, t.now.hb[t.id]};
+}
+
+bool happened(moment m) { return m.thread >= 0 && the_machine->now->now.hb[m.thread] >= m.time; }
+
 void fence_acquire(site s) { fence(std::memory_order_acquire, s); }
 void fence_release(site s) { fence(std::memory_order_release, s); }
 

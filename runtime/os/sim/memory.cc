@@ -224,6 +224,9 @@ std::uint64_t machine::futex_value(location& l) {
   if (l.dead) fail("futex_wait on a word that is gone");
   int last = l.n - 1;
   int from = last > 0 ? newest_or_stale(*this, l, t, oldest_readable(*this, l, t, true), last) : last;
+  // Who asked reads nothing older itself from now on.
+  t.now.hb.set(t.id, t.now.hb[t.id] + 1);
+  mark_seen(*this, l.nth(from), t, false);
   return l.nth(from).value;
 }
 
@@ -477,6 +480,7 @@ void plain_access(const void* p, bool write, site s) noexcept {
   vthread& t = *m.now;
   t.now.hb.set(t.id, t.now.hb[t.id] + 1);
   plain_location& l = m.plain_at(p);
+  if (!s.file) s = t.last_site;  // an operator cannot tell where it is used: behind that atomic, then
   if (l.written_by >= 0 && t.now.hb[l.written_by] < l.written_at)
     m.fail(std::string("data race: ") + (write ? "written" : "read") + " at " + where(s) + ", written at " +
            where(l.write_site) + " by thread " + std::to_string(l.written_by));
