@@ -36,11 +36,13 @@ chan_result gave_way(chan_result r) {
 
 chan_result result_of(parked how) { return how == parked::done ? chan_result::done : chan_result::closed; }
 
-// Appends the caller to the list in `w`, unless c->both is no longer what the caller read before it looked there. Unless `no`, it waited, and the section is over.
-parked wait_in_list(chan_core* c, caller& me, std::uint64_t w, std::uint64_t both, waiter* who, wait_reason why) {
+// Appends the caller to the list in `w`. `end`: the last node that take_both has looked at, or null, when it saw that there was no need. Who
+// goes both ways may have come to stand in the list since, counted already when take_both looked: so the caller joins right behind `end`, or
+// looks again. Unless `no`, it waited, and the section is over.
+parked wait_in_list(chan_core* c, caller& me, std::uint64_t w, wait_node* end, waiter* who, wait_reason why) {
   wait_node* last = find_last(c, me, w);
-  // A select that would both send and receive has come since the caller looked: BOTH, see take_both.
-  if (!last || c->both.load(acquire) != both) return parked::no;
+  // acquire: BOTH, see take_both.
+  if (!last || (end ? last != end : any_both(c->both.load(acquire)))) return parked::no;
   wait_node* n = make_node(me, who, word::kind_of(w), last->position.load(relaxed));
   parked how = wait_at(me, last->next, 0, link::to(n), why, true);
   if (how == parked::no) smr_free(me.smr, n);
@@ -150,12 +152,12 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* s
         waiter* who = me.who();
         who->slot = from;
         smr_enter(me.smr);
-        std::uint64_t both = c->both.load(acquire);
+        wait_node* end = nullptr;
         w = c->word.load(acquire);
         if (word::kind_of(w) == word::senders) {
           if (w & word::closing) {
             help_close(c, me, w);
-          } else if (partner p = take_both(c, me, w); p.who) {
+          } else if (partner p = take_both(c, me, w, end); p.who) {
             smr_leave(me.smr);
             c->ops->hand_over(p.slot, from);
             ready(self(), p.who);
@@ -164,7 +166,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* s
           } else if (!may_block) {
             smr_leave(me.smr);
             return nothing(w);
-          } else if (parked how = wait_in_list(c, me, w, both, who, wait_reason::chan_send); how != parked::no) {
+          } else if (parked how = wait_in_list(c, me, w, end, who, wait_reason::chan_send); how != parked::no) {
             return result_of(how);
           }
         }
@@ -270,12 +272,12 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
         waiter* who = me.who();
         who->slot = to;
         smr_enter(me.smr);
-        std::uint64_t both = c->both.load(acquire);
+        wait_node* end = nullptr;
         w = c->word.load(acquire);
         if (word::kind_of(w) == word::receivers) {
           if (w & word::closing) {
             help_close(c, me, w);
-          } else if (partner p = take_both(c, me, w); p.who) {
+          } else if (partner p = take_both(c, me, w, end); p.who) {
             smr_leave(me.smr);
             c->ops->hand_over(to, p.slot);
             ready(self(), p.who);
@@ -284,7 +286,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
           } else if (!may_block) {
             smr_leave(me.smr);
             return nothing(w);
-          } else if (parked how = wait_in_list(c, me, w, both, who, wait_reason::chan_receive); how != parked::no) {
+          } else if (parked how = wait_in_list(c, me, w, end, who, wait_reason::chan_receive); how != parked::no) {
             return result_of(how);
           }
         }

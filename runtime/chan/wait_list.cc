@@ -40,13 +40,13 @@ wait_node* node_of_lone(caller& me, std::uint64_t w, kind k) {
 
 namespace {
 
-constexpr std::size_t chunk_seats = 1024;
+constexpr std::size_t chunk_seats = limits::select_seats;
 atomic<select_seat*> seat_chunks[word::max_seats / chunk_seats];
 runtime_lock seats_lock;
 select_seat* free_seats = nullptr;  // seats_lock, as below
 std::size_t seats_made = 0;
 
-constexpr std::size_t seat_batch = 32;
+constexpr std::size_t seat_batch = limits::select_seat_batch;
 
 void fetch_seats(smr_record* r) noexcept {
   lock_scope hold(seats_lock);
@@ -280,7 +280,8 @@ wait_node* find_last(chan_core* c, caller& me, std::uint64_t w) {
   return last;
 }
 
-partner take_both(chan_core* c, caller& me, std::uint64_t w) {
+partner take_both(chan_core* c, caller& me, std::uint64_t w, wait_node*& end) {
+  end = nullptr;
   // acquire: BOTH. Who joins the list behind such a select has read its node, or a later one, and so sees the count.
   if (!any_both(c->both.load(acquire))) return {};
   wait_node* n = word::node_of(w);
@@ -300,6 +301,7 @@ partner take_both(chan_core* c, caller& me, std::uint64_t w) {
         }
       }
     }
+    end = n;
     n = link::node(next);
   }
   return {};

@@ -98,7 +98,8 @@ class history {
       const call& c = calls_[static_cast<std::size_t>(i)];
       queue next = q;
       if (take(c, next) && search(done | 1U << i, next)) return true;
-      if (capacity_ != 0 || c.how != result::done || q.closed || (c.what != op::send && c.what != op::try_send)) continue;
+      if (capacity_ != 0 || c.how != result::done || q.closed || (c.what != op::send && c.what != op::try_send))
+        continue;
       for (int j = 0; j < n_; ++j) {  // the two together
         const call& d = calls_[static_cast<std::size_t>(j)];
         if (j == i || !may_come(done, j) || d.how != result::done || d.value != c.value) continue;

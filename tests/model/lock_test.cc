@@ -2,8 +2,8 @@
 //
 // The Ms' own blocking (base/lock.h): runtime_lock and note; and threads that wait as goroutines do (sched/park.h).
 
-#include "model.h"
 #include "runtime/base/lock.h"
+#include "model.h"
 #include "runtime/sched/park.h"
 
 namespace weft {

@@ -56,7 +56,9 @@ TEST(quiesce, reuse_waits_for_readers) {
   check_all([] { replace(5, 1, 1); }, {.preemptions = 2, .stale = 2});
   check_some([] { replace(6, 2, 1); }, 100'000);
 }
-TEST(quiesce, two_readers) { check_some([] { replace(6, 2, 2); }, 50'000); }
+TEST(quiesce, two_readers) {
+  check_some([] { replace(6, 2, 2); }, 50'000);
+}
 
 // Two writers retire, and each reuses its own.
 TEST(quiesce, two_writers) {

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT
+//
+// Channels, in all small shapes: a few operations by a few threads, and what they returned is explained by an order of them
+// (history.h). The threads are ordinary ones, which wait in the kernel: that leaves the scheduler out, and all of the channel in.
+// The same shapes among goroutines are in world_test.cc.
+
+#include "history.h"
+#include "runtime/weft/weft.h"
+
+namespace weft {
+namespace {
+
+using weft_test::check_all;
+using weft_test::check_some;
+using weft_test::history;
+using weft_test::op;
+using weft_test::result;
+
+void send(history& h, const chan<int>& c, int v) {
+  int i = h.begin(op::send, v);
+  try {
+    c.send(v);
+    h.end(i, result::done);
+  } catch (const closed_channel&) {
+    h.end(i, result::closed);
+  }
+}
+void receive(history& h, const chan<int>& c) {
+  int i = h.begin(op::receive);
+  std::optional<int> v = c.recv();
+  h.end(i, v ? result::done : result::closed, v.value_or(0));
+}
+void try_send(history& h, const chan<int>& c, int v) {
+  int i = h.begin(op::try_send, v);
+  try {
+    h.end(i, c.try_send(v) ? result::done : result::not_now);
+  } catch (const closed_channel&) {
+    h.end(i, result::closed);
+  }
+}
+void try_receive(history& h, const chan<int>& c) {
+  int i = h.begin(op::try_receive);
+  auto r = c.try_recv();
+  if (r.has_value())
+    h.end(i, result::done, *r);
+  else
+    h.end(i, r.is_closed() ? result::closed : result::not_now);
+}
+void close(history& h, const chan<int>& c) {
+  int i = h.begin(op::close);
+  try {
+    c.close();
+    h.end(i, result::done);
+  } catch (const closed_channel&) {
+    h.end(i, result::closed);
+  }
+}
+
+// A shape: what each of up to four threads does, a letter an operation: s send, r receive, S and R without waiting, c close.
+struct shape {
+  const char* name;
+  int capacity;
+  const char* does[4];
+};
+
+void run(const shape& s) {
+  auto c = make_chan<int>(static_cast<std::size_t>(s.capacity));
+  history h(s.capacity);
+  auto work = [&](int t) {
+    int k = 0;
+    for (const char* p = s.does[t]; p && *p; ++p) {
+      switch (*p) {
+        case 's':
+          send(h, c, 10 * (t + 1) + k++);
+          break;
+        case 'r':
+          receive(h, c);
+          break;
+        case 'S':
+          try_send(h, c, 10 * (t + 1) + k++);
+          break;
+        case 'R':
+          try_receive(h, c);
+          break;
+        default:
+          close(h, c);
+          break;
+      }
+    }
+  };
+  std::unique_ptr<sim::thread> threads[4];
+  for (int t = 0; t < 4; ++t)
+    if (s.does[t]) threads[t] = std::make_unique<sim::thread>([&work, t] { work(t); });
+  for (auto& t : threads)
+    if (t) t->join();
+  sim::require(h.explained(), "no order of the operations explains what they returned");
+}
+
+// Exhaustive, up to the bound on preemptions.
+constexpr shape small[] = {
+    {"meet", 0, {"s", "r"}},
+    {"meet_twice", 0, {"ss", "rr"}},
+    {"two_senders", 0, {"s", "s", "rr"}},
+    {"two_receivers", 0, {"ss", "r", "r"}},
+    {"try_send_meets", 0, {"S", "R"}},
+    {"close_wakes_receiver", 0, {"r", "c"}},
+    {"close_wakes_sender", 0, {"s", "c"}},
+    {"close_twice", 0, {"c", "c", "r"}},
+    {"close_among_receivers", 0, {"r", "r", "c"}},
+    {"close_among_senders", 0, {"s", "s", "c"}},
+    {"buffer", 1, {"s", "r"}},
+    {"buffer_full", 1, {"ss", "rr"}},
+    {"buffer_two_senders", 1, {"s", "s", "rr"}},
+    {"buffer_try", 1, {"SS", "RR"}},
+    {"buffer_close", 1, {"sc", "rr"}},
+    {"buffer_close_among_senders", 1, {"ss", "c"}},
+    {"buffer_close_among_receivers", 1, {"r", "r", "c"}},
+    {"buffer_of_two", 2, {"sss", "rrr"}},
+};
+
+// By random walk and PCT.
+constexpr shape large[] = {
+    {"three_pairs", 0, {"ss", "s", "rr", "r"}},           {"receivers_queue", 0, {"r", "r", "r", "sss"}},
+    {"senders_queue", 0, {"s", "s", "s", "rrr"}},         {"tries", 0, {"S", "R", "RS", "c"}},
+    {"tries_among_waiters", 0, {"sS", "rR", "SR", "c"}},  {"close_among_all", 0, {"s", "r", "r", "c"}},
+    {"buffer_three_senders", 1, {"s", "s", "s", "rrr"}},  {"buffer_three_receivers", 1, {"r", "r", "r", "sss"}},
+    {"buffer_round", 2, {"ss", "ss", "rr", "rr"}},        {"buffer_of_two_close", 2, {"ss", "s", "rrr", "c"}},
+    {"buffer_tries", 1, {"SS", "SR", "RR", "c"}},         {"buffer_tries_among_waiters", 1, {"sS", "rR", "sr", "c"}},
+    {"ring_goes_round", 1, {"sss", "sss", "rrr", "rrr"}},
+};
+
+std::string name_of(const ::testing::TestParamInfo<shape>& i) { return i.param.name; }
+void PrintTo(const shape& s, std::ostream* o) { *o << s.name; }  // NOLINT(readability-identifier-naming): GoogleTest's
+
+class chan_small : public ::testing::TestWithParam<shape> {};
+TEST_P(chan_small, is_linearizable) {
+  check_all([] { run(GetParam()); },
+            {.schedules = static_cast<std::uint64_t>(weft_test::scaled(200'000)), .preemptions = 2, .stale = 2});
+  check_some([] { run(GetParam()); }, 20'000);
+}
+INSTANTIATE_TEST_SUITE_P(chan, chan_small, ::testing::ValuesIn(small), name_of);
+
+class chan_large : public ::testing::TestWithParam<shape> {};
+TEST_P(chan_large, is_linearizable) {
+  check_some([] { run(GetParam()); }, 50'000);
+}
+INSTANTIATE_TEST_SUITE_P(chan, chan_large, ::testing::ValuesIn(large), name_of);
+
+}  // namespace
+}  // namespace weft

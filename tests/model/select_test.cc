@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+//
+// select on ordinary threads: each value goes to one taker, nobody is forgotten, and a poll judges one moment.
+
+#include <array>
+
+#include "model.h"
+#include "runtime/weft/weft.h"
+
+namespace weft {
+namespace {
+
+using weft_test::check_all;
+using weft_test::check_some;
+
+// Counts what was received, by value.
+class received {
+ public:
+  void add(std::optional<int> v) {
+    sim::require(v.has_value(), "nothing, though nobody closed");
+    sim::require(++count_[static_cast<std::size_t>(*v)] == 1, "received twice");
+    ++n_;
+  }
+  void all(int n) const { sim::require(n_ == n, "a value is lost"); }
+
+ private:
+  std::array<int, 16> count_{};
+  int n_ = 0;
+};
+
+void two_channels(std::size_t capacity) {
+  auto a = make_chan<int>(capacity);
+  auto b = make_chan<int>(capacity);
+  received got;
+  sim::thread sa([&] { a.send(1); });
+  sim::thread sb([&] { b.send(2); });
+  for (int i = 0; i < 2; ++i)
+    weft::select(on_recv(a, [&](std::optional<int> v) { got.add(v); }),
+                 on_recv(b, [&](std::optional<int> v) { got.add(v); }));
+  sa.join();
+  sb.join();
+  got.all(2);
+}
+TEST(select, two_unbuffered) {
+  check_all([] { two_channels(0); }, {.schedules = 100'000, .preemptions = 2, .stale = 1});
+  check_some([] { two_channels(0); }, 50'000);
+}
+TEST(select, two_buffered) {
+  check_some([] { two_channels(1); }, 50'000);
+}
+
+// A meeting of selects: one sends on either, the other receives from either.
+TEST(select, meets_select) {
+  check_some(
+      [] {
+        auto a = make_chan<int>();
+        auto b = make_chan<int>();
+        received got;
+        sim::thread s([&] {
+          for (int i = 0; i < 2; ++i) {
+            int v = i;
+            weft::select(on_send(a, v, [] {}), on_send(b, v, [] {}));
+          }
+        });
+        for (int i = 0; i < 2; ++i)
+          weft::select(on_recv(b, [&](std::optional<int> v) { got.add(v); }),
+                       on_recv(a, [&](std::optional<int> v) { got.add(v); }));
+        s.join();
+        got.all(2);
+      },
+      50'000);
+}
+
+// BOTH: each would send to as well as receive from the same channel; they meet each other, and never themselves.
+TEST(select, both_directions) {
+  check_some(
+      [] {
+        auto c = make_chan<int>();
+        int sent = 0;
+        received got;
+        auto either = [&](int mine) {
+          weft::select(on_send(c, mine, [&] { ++sent; }), on_recv(c, [&](std::optional<int> v) {
+                         sim::require(*v != mine, "it met itself");
+                         got.add(v);
+                       }));
+        };
+        sim::thread t([&] { either(1); });
+        either(2);
+        t.join();
+        sim::require(sent == 1, "one sends");
+        got.all(1);
+      },
+      50'000);
+}
+TEST(select, both_directions_of_three_and_a_sender) {
+  check_some(
+      [] {
+        auto c = make_chan<int>();
+        int sent = 0;
+        received got;
+        auto either = [&](int mine) {
+          weft::select(on_send(c, mine, [&] { ++sent; }), on_recv(c, [&](std::optional<int> v) { got.add(v); }));
+        };
+        sim::thread t([&] { either(1); });
+        sim::thread u([&] { either(2); });
+        sim::thread s([&] {
+          c.send(3);
+          ++sent;
+        });
+        either(4);
+        t.join();
+        u.join();
+        s.join();
+        sim::require(sent == 2, "two send");
+        got.all(2);
+      },
+      50'000);
+}
+
+// Losing cases: nodes left in a channel's list do no harm to those who come later.
+TEST(select, losers_are_withdrawn) {
+  check_some(
+      [] {
+        auto a = make_chan<int>();
+        auto b = make_chan<int>();
+        received got;
+        sim::thread s([&] {
+          a.send(1);
+          b.send(2);
+          a.send(3);
+        });
+        auto take = [&] {
+          weft::select(on_recv(a, [&](std::optional<int> v) { got.add(v); }),
+                       on_recv(b, [&](std::optional<int> v) { got.add(v); }));
+        };
+        sim::thread t(take);
+        take();
+        take();
+        s.join();
+        t.join();
+        got.all(3);
+      },
+      50'000);
+}
+
+// Close ends a waiting select.
+TEST(select, close_wakes) {
+  auto body = [] {
+    auto a = make_chan<int>();
+    auto b = make_chan<int>(1);
+    sim::thread t([&] { b.close(); });
+    bool ended = false;
+    weft::select(on_recv(a, [](std::optional<int>) {}), on_recv(b, [&](std::optional<int> v) { ended = !v; }));
+    sim::require(ended, "a closed channel is ready");
+    t.join();
+  };
+  check_all(body, {.schedules = 100'000, .preemptions = 2, .stale = 2});
+  check_some(body, 20'000);
+}
+
+// A poll of several cases judges one moment: a token moves from channel to channel, and at each moment one has it.
+TEST(select, otherwise_judges_one_moment) {
+  auto body = [] {
+    auto a = make_chan<int>(1);
+    auto b = make_chan<int>(1);
+    a.send(0);
+    sim::thread mover([&] {
+      b.send(0);
+      a.recv();
+      a.send(0);
+      b.recv();
+    });
+    bool none = false;
+    // The mover misses what is taken: it is given back.
+    weft::select(on_recv(a, [&](std::optional<int>) { a.send(0); }), on_recv(b, [&](std::optional<int>) { b.send(0); }),
+                 otherwise([&] { none = true; }));
+    sim::require(!none, "neither was ready, but one always is");
+    mover.join();
+  };
+  check_some(body, 50'000);
+}
+
+}  // namespace
+}  // namespace weft
