@@ -317,10 +317,11 @@ void nudge_keeper(sched* s) {
       leave_idle_list(s, m);
     else
       m = take_idle_m(s);
-    if (!m) return;  // whoever sleeps next looks at the timers first
-    resign(s, m);
+    if (m) resign(s, m);
   }
-  m->more->wake.wake();  // without a P: it looks again, and sleeps again
+  if (m) return m->more->wake.wake();  // without a P: it looks again, and sleeps again
+  // No M sleeps. Whoever does next looks at the timers first; but there may be a P that never had one, and our own may now compute.
+  wake_p(s);
 }
 
 void stop_m(M* m) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The whole runtime on the simulated machine: weft::run with several virtual Ms, from its start to its end.
+// The whole runtime on the simulated machine: weft::run with several virtual Ms, from its start to its end. A goroutine that nobody
+// runs shows as a livelock (somebody spins for it) or as the runtime's own report of a deadlock.
 
 #include "model.h"
 #include "runtime/weft/weft.h"
@@ -12,11 +13,20 @@ using weft_test::check_some;
 
 constexpr sim::plan whole{.max_steps = 200'000};
 
+// Computes until it is told to stop: no call of the runtime, so what waits behind it must be taken by others.
+void compute_until(atomic<int>& flag, int wanted) {
+  while (flag.load(acquire) < wanted) sim::spin();
+}
+
+TEST(world, starts_and_ends) {
+  for (int procs : {1, 2, 3}) check_some([procs] { weft::run({.procs = procs}, [] {}); }, 5'000, whole);
+}
+
 TEST(world, ping_pong) {
   for (int procs : {1, 2})
     check_some(
         [procs] {
-          int got = 0;
+          plain<int> got{0};
           weft::run({.procs = procs}, [&] {
             auto ping = make_chan<int>();
             auto pong = make_chan<int>();
@@ -25,12 +35,306 @@ TEST(world, ping_pong) {
             });
             for (int i = 0; i < 2; ++i) {
               ping.send(i);
-              got += *pong.recv();
+              got = got + *pong.recv();
             }
           });
           sim::require(got == 3, "a value is lost");
         },
-        1000, whole);
+        20'000, whole);
+}
+
+// SUBMIT-IDLE: two goroutines behind one that computes; the ring's is stolen by a P that was idle. With `procs` 2 the runnext is
+// left to sysmon: RUNNEXT, RUNNEXT-CLAIM, SYSMON-NAG.
+TEST(idle, ring_and_runnext_do_not_wait_behind_who_computes) {
+  for (int procs : {2, 3})
+    check_some(
+        [procs] {
+          atomic<int> ran{0};
+          weft::run({.procs = procs}, [&] {
+            for (int i = 0; i < 2; ++i) weft::go([&] { ran.fetch_add(1, acq_rel); });
+            compute_until(ran, 2);
+          });
+        },
+        20'000, whole);
+}
+
+TEST(idle, a_runnext_does_not_wait_behind_who_computes) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        weft::run({.procs = 2}, [&] {
+          weft::go([&] { ran.fetch_add(1, acq_rel); });
+          compute_until(ran, 1);
+        });
+      },
+      20'000, whole);
+}
+
+// The same after everybody has been idle for a while.
+TEST(idle, woken_from_deep_sleep) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        weft::run({.procs = 2}, [&] {
+          weft::sleep_for(std::chrono::milliseconds(1));
+          for (int i = 0; i < 2; ++i) weft::go([&] { ran.fetch_add(1, acq_rel); });
+          compute_until(ran, 2);
+        });
+      },
+      10'000, whole);
+}
+
+// INBOX: a goroutine bound to a P.
+TEST(idle, inbox) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        weft::run({.procs = 2}, [&] {
+          for (int home : {0, 1})
+            weft::go({.home = home}, [&] {
+              ran.fetch_add(1, acq_rel);
+              weft::yield();
+              ran.fetch_add(1, acq_rel);
+            });
+        });
+        sim::require(ran.load(relaxed) == 4, "a goroutine is lost");
+      },
+      20'000, whole);
+}
+
+// ready from a thread that is not the runtime's, while all is idle.
+TEST(idle, readied_from_outside) {
+  check_some(
+      [] {
+        auto c = make_chan<int>();
+        int got = 0;
+        sim::thread t([&] { c.send(7); });
+        weft::run({.procs = 2}, [&] { got = *c.recv(); });
+        t.join();
+        sim::require(got == 7, "a value is lost");
+      },
+      20'000, whole);
+}
+
+TEST(world, many_to_one) {
+  for (int procs : {2, 3})
+    check_some(
+        [procs] {
+          int sum = 0;
+          weft::run({.procs = procs}, [&] {
+            auto c = make_chan<int>(1);
+            for (int i = 1; i <= 3; ++i) weft::go([c, i] { c.send(i); });
+            for (int i = 0; i < 3; ++i) sum += *c.recv();
+          });
+          sim::require(sum == 6, "a value is lost");
+        },
+        10'000, whole);
+}
+
+TEST(world, overflow_into_the_global_queue) {
+  check_some(
+      [] {
+        int ran = 0;
+        weft::run({.procs = 1}, [&] {
+          for (int i = 0; i < 8; ++i) weft::go([&] { ++ran; });
+          weft::yield();
+        });
+        sim::require(ran == 8, "a goroutine is lost");
+        atomic<int> more{0};
+        weft::run({.procs = 2}, [&] {
+          for (int i = 0; i < 8; ++i) weft::go([&] { more.fetch_add(1, relaxed); });
+        });
+        sim::require(more.load(relaxed) == 8, "a goroutine is lost");
+      },
+      5'000, whole);
+}
+
+TEST(world, yield_takes_turns) {
+  check_some(
+      [] {
+        plain<int> turns[2];
+        weft::run({.procs = 2}, [&] {
+          for (int k = 0; k < 2; ++k)
+            weft::go([&, k] {
+              for (int i = 0; i < 3; ++i) {
+                turns[k] = turns[k] + 1;
+                weft::yield();
+              }
+            });
+        });
+        sim::require(turns[0] == 3 && turns[1] == 3, "a turn is lost");
+      },
+      10'000, whole);
+}
+
+TEST(world, set_procs_under_load) {
+  check_some(
+      [] {
+        atomic<int> done{0};
+        weft::run({.procs = 2}, [&] {
+          for (int k = 0; k < 3; ++k)
+            weft::go([&] {
+              for (int i = 0; i < 2; ++i) weft::yield();
+              done.fetch_add(1, relaxed);
+            });
+          weft::set_procs(3);
+          weft::yield();
+          weft::set_procs(1);
+        });
+        sim::require(done.load(relaxed) == 3, "a goroutine is lost");
+      },
+      10'000, whole);
+}
+
+TEST(world, set_procs_by_two) {
+  check_some(
+      [] {
+        weft::run({.procs = 2}, [] {
+          weft::go([] { weft::set_procs(1); });
+          weft::set_procs(3);
+        });
+      },
+      5'000, whole);
+}
+
+TEST(timers, sleep) {
+  check_some(
+      [] {
+        int order = 0;
+        weft::run({.procs = 2}, [&] {
+          for (int k = 2; k > 0; --k)
+            weft::go([&, k] {
+              std::int64_t from = os::now_ns();
+              weft::sleep_for(std::chrono::microseconds(k));
+              sim::require(os::now_ns() - from >= 1000 * k, "woken too early");
+              ++order;
+            });
+        });
+        sim::require(order == 2, "a sleeper is lost");
+      },
+      10'000, whole);
+}
+
+// TIMER-KEEPER: a sleeper behind one that computes is woken by another P.
+TEST(timers, fire_while_a_goroutine_computes) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        weft::run({.procs = 2}, [&] {
+          weft::go([&] {
+            weft::sleep_for(std::chrono::microseconds(2));
+            ran.fetch_add(1, acq_rel);
+          });
+          weft::yield();
+          compute_until(ran, 1);
+        });
+      },
+      10'000, whole);
+}
+
+TEST(timers, stop_or_fire) {
+  check_some(
+      [] {
+        weft::run({.procs = 2}, [] {
+          weft::timer t(std::chrono::nanoseconds(300));
+          weft::go([] { weft::yield(); });
+          weft::yield();
+          bool stopped = t.stop();
+          if (stopped) sim::require(!t.chan().try_recv().has_value(), "a stopped timer has sent");
+        });
+      },
+      10'000, whole);
+}
+
+TEST(timers, pending_at_the_end_of_the_run) {
+  check_some(
+      [] {
+        auto c = weft::run({.procs = 2}, [] {
+          weft::go([] { weft::sleep_for(std::chrono::nanoseconds(200)); });
+          return weft::after(std::chrono::microseconds(1));
+        });
+      },
+      10'000, whole);
+}
+
+// A timer outlives its run's end in the hands of an ordinary thread, which stops it as the run drops it.
+TEST(timers, stopped_from_outside_as_the_run_ends) {
+  check_some(
+      [] {
+        std::unique_ptr<weft::timer> t;
+        atomic<int> made{0};
+        sim::thread outside([&] {
+          while (made.load(acquire) == 0) sim::spin();
+          t->stop();
+        });
+        weft::run({.procs = 2}, [&] {
+          t = std::make_unique<weft::timer>(std::chrono::seconds(1));
+          made.store(1, release);
+        });
+        outside.join();
+      },
+      20'000, whole);
+}
+
+TEST(world, select_among_goroutines) {
+  check_some(
+      [] {
+        int sum = 0;
+        weft::run({.procs = 2}, [&] {
+          auto a = make_chan<int>();
+          auto b = make_chan<int>();
+          weft::go([=] { a.send(1); });
+          weft::go([=] { b.send(2); });
+          for (int i = 0; i < 2; ++i)
+            weft::select(on_recv(a, [&](std::optional<int> v) { sum += *v; }),
+                         on_recv(b, [&](std::optional<int> v) { sum += *v; }));
+        });
+        sim::require(sum == 3, "a value is lost");
+      },
+      20'000, whole);
+}
+
+TEST(world, mutex_among_goroutines) {
+  check_some(
+      [] {
+        mutex m;
+        plain<int> count{0};
+        weft::run({.procs = 2}, [&] {
+          for (int k = 0; k < 3; ++k)
+            weft::go([&] {
+              m.lock();
+              count = count + 1;
+              m.unlock();
+            });
+        });
+        sim::require(count == 3, "a turn is lost");
+      },
+      10'000, whole);
+}
+
+TEST(world, exceptions_and_errno_stay_with_the_goroutine) {
+  check_some(
+      [] {
+        int caught = 0;
+        weft::run({.procs = 2}, [&] {
+          auto c = make_chan<int>(2);
+          for (int k = 0; k < 2; ++k)
+            weft::go([c, k] {
+              errno = 100 + k;
+              try {
+                throw k;
+              } catch (int v) {
+                weft::yield();
+                sim::require(std::current_exception() != nullptr && v == k, "another goroutine's exception");
+                sim::require(errno == 100 + k, "another goroutine's errno");
+              }
+              c.send(k);
+            });
+          for (int k = 0; k < 2; ++k) caught += 1 + 0 * *c.recv();
+        });
+        sim::require(caught == 2, "a goroutine is lost");
+      },
+      5'000, whole);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include "machine.h"
 
+#include <bit>
 #include <cerrno>
 #include <cstdio>
 #include <utility>
@@ -142,11 +143,17 @@ int machine::pick(int current) {
   for (;;) {
     std::uint32_t ready = runnable & ~stopped;
     std::uint32_t can = ready & ~lazy;
-    if (can == 0 && ready != 0) {
+    std::uint32_t sleeping = timed & ~stopped;
+    vthread* first = nullptr;  // to be woken by the clock
+    for (std::uint32_t rest = sleeping; rest != 0; rest &= rest - 1) {
+      vthread& t = threads[std::countr_zero(rest)];
+      if (!first || t.deadline < first->deadline || (t.deadline == first->deadline && t.order < first->order))
+        first = &t;
+    }
+    if (can == 0 && ready != 0 && !first) {
       lazy &= ~ready;
       can = ready;
     }
-    std::uint32_t sleeping = timed & ~stopped;
     if (can == 0 && sleeping == 0) {
       // Whoever waits for a thread that was stopped for good learns of it now.
       bool told = false;
@@ -170,16 +177,10 @@ int machine::pick(int current) {
                 where(threads[how.stop_thread].last_site);
       fail(text);
     }
-    bool early =
-        can != 0 && sleeping != 0 && how.early && how.how != strategy::exhaustive && choose(decision::early, 2) != 0;
-    if (can == 0 || early) {
-      vthread* first = nullptr;
-      for (int i = 0; i < nthreads; ++i) {
-        vthread& t = threads[i];
-        if (!(sleeping >> i & 1)) continue;
-        if (!first || t.deadline < first->deadline || (t.deadline == first->deadline && t.order < first->order))
-          first = &t;
-      }
+    // When all who could run only wait for others, time passes. (Or when they are slow: a decision.)
+    bool now_due = first && (can == 0 || first->deadline <= time);
+    if (!now_due && first && how.early && how.how != strategy::exhaustive) now_due = choose(decision::early, 2) != 0;
+    if (now_due) {
       if (first->deadline > time) time = first->deadline;
       first->timed_out = true;
       wake(*first);
