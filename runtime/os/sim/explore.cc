@@ -520,7 +520,13 @@ report trace_of(const plan& p, const std::function<void()>& body) {
 
 void watch_sites(bool on) { get_machine().watching_sites = on; }
 
-std::string sites_seen() { return get_machine().sites(); }
+std::string sites_seen() {
+  machine& m = get_machine();
+  std::string text = m.sites();
+  m.seen_sites.clear();
+  m.seen_keys.clear();
+  return text;
+}
 
 void set_mutant(const std::string& spec) {
   mutation& mu = get_machine().mutant;

@@ -113,7 +113,8 @@ struct moment {
 moment mark();
 bool happened(moment m);
 
-// Places in the source at which atomics were used by any run since watch_sites(true): "file:line kind orders", one a line.
+// Places in the source at which atomics were used by any run since watch_sites(true), or since the last call: "file:line kind
+// orders", one a line.
 void watch_sites(bool on);
 std::string sites_seen();
 // From now on the operation `kind` (load, store, rmw, cas, fence, fence_of_all) that stands in `file` (its end will do) at `line` has the
