@@ -34,7 +34,7 @@ void count_under_lock(int threads) {
 }
 TEST(lock, runtime_lock) {
   check_all([] { count_under_lock(2); }, {.preemptions = 3});
-  check_some([] { count_under_lock(3); }, 50'000);
+  check_some([] { count_under_lock(3); }, 100'000);
 }
 
 // The lock may go as soon as it is free.
@@ -54,7 +54,7 @@ TEST(lock, runtime_lock_destroyed_by_the_next) {
     a.join();
   };
   check_all(body, {.preemptions = 3});
-  check_some(body, 20'000);
+  check_some(body, 100'000);
 }
 
 // NOTE-WAKE
@@ -86,7 +86,7 @@ TEST(note, wake_or_deadline) {
     waker.join();
   };
   check_all(body);
-  check_some(body, 20'000);
+  check_some(body, 100'000);
 }
 
 TEST(note, used_again) {
@@ -116,7 +116,7 @@ TEST(note, used_again) {
     }
     waker.join();
   };
-  check_some(body, 20'000);
+  check_some(body, 100'000);
 }
 
 // THREAD

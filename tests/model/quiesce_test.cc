@@ -57,7 +57,7 @@ TEST(quiesce, reuse_waits_for_readers) {
   check_some([] { replace(6, 2, 1); }, 100'000);
 }
 TEST(quiesce, two_readers) {
-  check_some([] { replace(6, 2, 2); }, 50'000);
+  check_some([] { replace(6, 2, 2); }, 100'000);
 }
 
 // Two writers retire, and each reuses its own.
@@ -82,7 +82,7 @@ TEST(quiesce, two_writers) {
         work();
         a.join();
       },
-      50'000);
+      100'000);
 }
 
 // A record is given back with nodes that a section still holds; its next owner frees them in time.
@@ -109,7 +109,7 @@ TEST(quiesce, records_change_hands) {
         a.join();
         b.join();
       },
-      50'000);
+      100'000);
 }
 
 }  // namespace

@@ -112,7 +112,7 @@ void reuse() {
 }
 TEST(runq, reuse_of_slots) {
   check_all(reuse, {.preemptions = 2});
-  check_some(reuse, 50'000);
+  check_some(reuse, 100'000);
 }
 
 void two_thieves() {

@@ -43,10 +43,10 @@ void two_channels(std::size_t capacity) {
 }
 TEST(select, two_unbuffered) {
   check_all([] { two_channels(0); }, {.schedules = 100'000, .preemptions = 2, .stale = 1});
-  check_some([] { two_channels(0); }, 50'000);
+  check_some([] { two_channels(0); }, 100'000);
 }
 TEST(select, two_buffered) {
-  check_some([] { two_channels(1); }, 50'000);
+  check_some([] { two_channels(1); }, 100'000);
 }
 
 // A meeting of selects: one sends on either, the other receives from either.
@@ -68,7 +68,7 @@ TEST(select, meets_select) {
         s.join();
         got.all(2);
       },
-      50'000);
+      100'000);
 }
 
 // BOTH: each would send to as well as receive from the same channel; they meet each other, and never themselves.
@@ -90,7 +90,7 @@ TEST(select, both_directions) {
         sim::require(sent == 1, "one sends");
         got.all(1);
       },
-      50'000);
+      100'000);
 }
 TEST(select, both_directions_of_three_and_a_sender) {
   check_some(
@@ -114,7 +114,7 @@ TEST(select, both_directions_of_three_and_a_sender) {
         sim::require(sent == 2, "two send");
         got.all(2);
       },
-      50'000);
+      100'000);
 }
 
 // Losing cases: nodes left in a channel's list do no harm to those who come later.
@@ -140,7 +140,7 @@ TEST(select, losers_are_withdrawn) {
         t.join();
         got.all(3);
       },
-      50'000);
+      100'000);
 }
 
 // Close ends a waiting select.
@@ -155,7 +155,7 @@ TEST(select, close_wakes) {
     t.join();
   };
   check_all(body, {.schedules = 100'000, .preemptions = 2, .stale = 2});
-  check_some(body, 20'000);
+  check_some(body, 100'000);
 }
 
 // A poll of several cases judges one moment: a token moves from channel to channel, and at each moment one has it.
@@ -177,7 +177,7 @@ TEST(select, otherwise_judges_one_moment) {
     sim::require(!none, "neither was ready, but one always is");
     mover.join();
   };
-  check_some(body, 50'000);
+  check_some(body, 100'000);
 }
 
 }  // namespace

@@ -34,18 +34,18 @@ TEST(mutex, two_threads) {
   check_some([] { take_turns(2, 2); }, 100'000, {.cpus = 1});
 }
 TEST(mutex, two_threads_spinning_first) {
-  check_some([] { take_turns(2, 2); }, 50'000);
+  check_some([] { take_turns(2, 2); }, 100'000);
 }
 TEST(mutex, three_threads) {
   check_some([] { take_turns(3, 2); }, 100'000, {.cpus = 1});
 }
 TEST(mutex, without_membarrier) {
-  check_some([] { take_turns(2, 2); }, 50'000, {.cpus = 1, .asymmetric = false});
+  check_some([] { take_turns(2, 2); }, 100'000, {.cpus = 1, .asymmetric = false});
 }
 
 // Goes back to fast, and is contended again.
 TEST(mutex, from_slow_to_fast_and_back) {
-  check_some([] { take_turns(2, 5); }, 50'000, {.cpus = 1});
+  check_some([] { take_turns(2, 5); }, 100'000, {.cpus = 1});
 }
 
 TEST(mutex, destroyed_by_the_last) {
@@ -64,7 +64,7 @@ TEST(mutex, destroyed_by_the_last) {
         m->unlock();
         t.join();
       },
-      50'000, {.cpus = 1});
+      100'000, {.cpus = 1});
 }
 
 TEST(mutex, with_a_deadline) {
@@ -91,7 +91,7 @@ TEST(mutex, with_a_deadline) {
         sim::require(m.try_lock(), "nobody has it");
         m.unlock();
       },
-      50'000, {.cpus = 1});
+      100'000, {.cpus = 1});
 }
 
 TEST(semaphore, hands_over) {
@@ -112,7 +112,7 @@ TEST(semaphore, hands_over) {
         a.join();
         b.join();
       },
-      50'000);
+      100'000);
 }
 
 TEST(condition_variable, no_notification_is_lost) {
@@ -132,7 +132,7 @@ TEST(condition_variable, no_notification_is_lost) {
         hold.unlock();
         a.join();
       },
-      50'000, {.cpus = 1});
+      100'000, {.cpus = 1});
 }
 
 TEST(wait_group, sees_all_that_was_done) {
@@ -152,7 +152,7 @@ TEST(wait_group, sees_all_that_was_done) {
         a.join();
         b.join();
       },
-      50'000);
+      100'000);
 }
 
 TEST(shared_mutex, readers_and_a_writer) {
@@ -178,7 +178,7 @@ TEST(shared_mutex, readers_and_a_writer) {
         b.join();
         sim::require(data == 2, "a turn is lost");
       },
-      50'000, {.cpus = 1});
+      100'000, {.cpus = 1});
 }
 
 TEST(latch, lets_all_through) {
@@ -197,7 +197,7 @@ TEST(latch, lets_all_through) {
         a.join();
         b.join();
       },
-      50'000);
+      100'000);
 }
 
 }  // namespace

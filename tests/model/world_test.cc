@@ -40,7 +40,7 @@ TEST(world, ping_pong) {
           });
           sim::require(got == 3, "a value is lost");
         },
-        20'000, whole);
+        10'000, whole);
 }
 
 // SUBMIT-IDLE: two goroutines behind one that computes; the ring's is stolen by a P that was idle. With `procs` 2 the runnext is
@@ -55,7 +55,7 @@ TEST(idle, ring_and_runnext_do_not_wait_behind_who_computes) {
             compute_until(ran, 2);
           });
         },
-        20'000, whole);
+        10'000, whole);
 }
 
 TEST(idle, a_runnext_does_not_wait_behind_who_computes) {
@@ -67,7 +67,7 @@ TEST(idle, a_runnext_does_not_wait_behind_who_computes) {
           compute_until(ran, 1);
         });
       },
-      20'000, whole);
+      10'000, whole);
 }
 
 // The same after everybody has been idle for a while.
@@ -99,7 +99,59 @@ TEST(idle, inbox) {
         });
         sim::require(ran.load(relaxed) == 4, "a goroutine is lost");
       },
-      20'000, whole);
+      10'000, whole);
+}
+
+// The same protocol without the watchdog, which would mend a lost wakeup two ticks later: time stands still.
+constexpr sim::plan no_watchdog{.clock_stands = true, .max_steps = 50'000};
+
+// Of four goroutines three lie in the ring, where an idle P must come for them.
+TEST(idle, a_full_ring_is_seen_at_once) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        weft::run({.procs = 2}, [&] {
+          for (int i = 0; i < 4; ++i) weft::go([&] { ran.fetch_add(1, acq_rel); });
+          compute_until(ran, 2);
+        });
+      },
+      20'000, no_watchdog);
+}
+
+// Bound goroutines: again, while the P that the first one ran on goes to sleep.
+TEST(idle, an_inbox_is_seen_at_once) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        weft::run({.procs = 2}, [&] {
+          weft::go({.home = 0}, [&] {
+            for (int i = 1; i <= 2; ++i) {
+              weft::go({.home = 1}, [&] { ran.fetch_add(1, acq_rel); });
+              compute_until(ran, i);
+            }
+          });
+        });
+      },
+      20'000, no_watchdog);
+}
+
+TEST(idle, what_comes_from_outside_is_seen_at_once) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        auto c = make_chan<int>();
+        sim::thread t([&] { c.send(1); });
+        weft::run({.procs = 2}, [&] {
+          weft::go([&, c] {
+            c.recv();
+            ran.fetch_add(1, acq_rel);
+          });
+          weft::yield();
+          compute_until(ran, 1);
+        });
+        t.join();
+      },
+      20'000, no_watchdog);
 }
 
 // ready from a thread that is not the runtime's, while all is idle.
@@ -113,7 +165,7 @@ TEST(idle, readied_from_outside) {
         t.join();
         sim::require(got == 7, "a value is lost");
       },
-      20'000, whole);
+      10'000, whole);
 }
 
 TEST(world, many_to_one) {
@@ -273,7 +325,7 @@ TEST(timers, stopped_from_outside_as_the_run_ends) {
         });
         outside.join();
       },
-      20'000, whole);
+      10'000, whole);
 }
 
 TEST(world, select_among_goroutines) {
@@ -291,7 +343,7 @@ TEST(world, select_among_goroutines) {
         });
         sim::require(sum == 3, "a value is lost");
       },
-      20'000, whole);
+      10'000, whole);
 }
 
 TEST(world, mutex_among_goroutines) {

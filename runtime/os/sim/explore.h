@@ -48,7 +48,9 @@ struct plan {
   int stale_in_a_row = 2;          // a thread that reads the same location again reads the newest after so many
   int spurious = 1;                // weak compare-and-swaps that fail, and sleeps that end, for no reason, a run
   bool reorder_stores = true;
-  bool early = true;                 // random, pct: deadlines may pass while others could run
+  bool early = true;  // random, pct: deadlines may pass while others could run
+  // Deadlines pass only when nobody at all could run: what the watchdog would mend in time is not mended.
+  bool clock_stands = false;
   std::uint64_t max_steps = 20'000;  // more is a livelock
   int cpus = 4;                      // os::num_cpus
   bool asymmetric = true;            // os::asymmetric_fences

@@ -150,6 +150,7 @@ int machine::pick(int current) {
       if (!first || t.deadline < first->deadline || (t.deadline == first->deadline && t.order < first->order))
         first = &t;
     }
+    if (ready != 0 && how.clock_stands) first = nullptr;
     if (can == 0 && ready != 0 && !first) {
       lazy &= ~ready;
       can = ready;

@@ -394,7 +394,7 @@ void construct(void* p, unsigned bytes) noexcept {
   machine& m = *the_machine;
   vthread& t = *m.now;
   location& l = m.at(p, bytes, {});
-  if (l.n != 0 && !l.touched.all_known_to(t.now.hb))
+  if (m.stopped == 0 && !l.touched.all_known_to(t.now.hb))
     m.fail("data race: an atomic is constructed where another thread may still use the one before it (" +
            where(l.named) + ")");
   int named = l.named.line;
@@ -413,6 +413,7 @@ void destroy(void* p) noexcept {
   machine& m = *the_machine;
   location* l = m.find(p);
   if (!l) return;
+  if (m.stopped != 0) return;  // who is stopped for good will not use it
   if (!l->touched.all_known_to(m.now->now.hb))
     m.fail("data race: an atomic ends while another thread may still use it (" + where(l->named) + ")");
   l->dead = true;

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: MIT
+//
+// Planted bugs: in each part of the runtime a memory order is weakened, a fence removed, a store or a check dropped, in the shipped source,
+// and the model checker must find it. A bug is named by the text of its line, so that it survives edits around it; when the text is no
+// longer there the test says so. (tools/mutants does the same to every order there is.)
+
+#include <fstream>
+#include <string>
+
+#include "model.h"
+#include "runtime/sched/quiesce.h"
+#include "runtime/sched/runq.h"
+#include "runtime/weft/weft.h"
+#include "tests/support/bare_p.h"
+
+namespace weft {
+namespace {
+
+using sim::explore;
+using sim::plan;
+using sim::report;
+using sim::strategy;
+
+// "file:line" of the first line that has `text` in it, code or comment.
+std::string find(const char* file, const char* text) {
+  std::ifstream in(std::string(WEFT_SOURCE_ROOT "/") + file);
+  std::string line;
+  for (int n = 1; std::getline(in, line); ++n)
+    if (line.find(text) != std::string::npos) return std::string(file) + ":" + std::to_string(n);
+  ADD_FAILURE() << file << " has no line with: " << text;
+  return std::string(file) + ":0";
+}
+
+void must_find(const char* file, const char* text, const char* kind, const char* to, const std::function<void()>& body,
+               plan p = {}) {
+  std::string where = find(file, text);
+  sim::set_mutant("");
+  p.how = strategy::pct;
+  p.expect_failure = true;
+  p.shrink = false;
+  p.schedules = 2000;
+  report sound = explore(p, body);
+  EXPECT_FALSE(sound.failed) << sound.message;
+  sim::set_mutant(where + ":" + kind + ":" + to);
+  bool found = false;
+  for (strategy how : {strategy::pct, strategy::random}) {
+    p.how = how;
+    p.schedules = 300'000;
+    report r = explore(p, body);
+    if (r.failed && !found) {
+      found = true;
+      std::printf("  %s %s %s: schedule %llu: %s\n", where.c_str(), kind, to,
+                  static_cast<unsigned long long>(r.schedules), r.message.c_str());
+    }
+    if (found) break;
+  }
+  EXPECT_TRUE(found) << "not found: " << where << " " << kind << " " << to;
+  sim::set_mutant("");
+}
+
+constexpr plan whole{.max_steps = 200'000};
+
+// Run queue.
+
+void owner_and_thief() {
+  using namespace rt;
+  auto p = weft_test::bare_p();
+  weft_test::numbered_gs gs(8);
+  int taken[8] = {};
+  auto take = [&](G* g) {
+    if (!g) return;
+    std::size_t i = gs.number_of(g);
+    sim::require(g->slot == &taken[i], "not what was written to it");
+    sim::require(++taken[i] == 1, "taken twice");
+  };
+  auto put = [&](std::size_t i) {
+    gs[i]->slot = &taken[i];
+    runq::put(p.get(), gs[i]);
+  };
+  sim::thread thief([&] {
+    auto mine = weft_test::bare_p();
+    for (int k = 0; k < 2; ++k) {
+      take(runq::steal_into(mine.get(), p.get()));
+      while (G* g = runq::get(mine.get())) take(g);
+    }
+  });
+  std::size_t made = 0;
+  for (; made < 3; ++made) put(made);
+  for (; made < 7; ++made) {
+    take(runq::get(p.get()));
+    put(made);
+  }
+  thief.join();
+  while (G* g = runq::get(p.get())) take(g);
+  for (std::size_t i = 0; i < made; ++i) sim::require(taken[i] == 1, "lost");
+}
+
+TEST(planted, runq_publishes_by_a_relaxed_store) {
+  must_find("runtime/sched/runq.h", "RUNQ-PUBLISH release -> acquire in steal_into", "store", "relaxed",
+            owner_and_thief);
+}
+TEST(planted, runq_thief_does_not_check_that_head_stood_still) {
+  must_find("runtime/sched/runq.cc", "src->runq_head.compare_exchange_strong", "cas", "drop", owner_and_thief);
+}
+
+void claim_runnext() {
+  using namespace rt;
+  auto p = weft_test::bare_p();
+  weft_test::numbered_gs gs(2);
+  int taken[2] = {};
+  auto take = [&](G* g) {
+    if (g) sim::require(++taken[gs.number_of(g)] == 1, "taken twice");
+  };
+  sim::thread thief([&] { take(steal_runnext(p.get())); });
+  put_runnext(p.get(), gs[0]);
+  take(take_runnext(p.get()));
+  put_runnext(p.get(), gs[1]);
+  take(take_runnext(p.get()));
+  thief.join();
+  take(take_runnext(p.get()));
+  sim::require(taken[0] == 1 && taken[1] == 1, "lost");
+}
+TEST(planted, runnext_thief_without_its_fence) {
+  must_find("runtime/sched/runq.cc", "// T2", "fence_of_all", "drop", claim_runnext);
+}
+
+// Channel.
+
+void one_value() {
+  auto c = make_chan<int>();
+  sim::thread s([&] { c.send(1); });
+  sim::require(c.recv() == 1, "another value");
+  s.join();
+}
+void through_a_buffer() {
+  auto c = make_chan<int>(1);
+  sim::thread s([&] {
+    c.send(1);
+    c.send(2);
+  });
+  sim::require(c.recv() == 1 && c.recv() == 2, "another value");
+  s.join();
+}
+TEST(planted, chan_full_slot_by_a_relaxed_store) {
+  must_find("runtime/chan/chan.h", "RING-FULL release -> acquire in ring_take", "store", "relaxed", through_a_buffer);
+}
+TEST(planted, chan_partner_does_not_acquire) {
+  must_find("runtime/chan/chan_core.cc", "if (!where.compare_exchange_strong(expected, desired", "cas", "acquire",
+            one_value);
+}
+
+// Park and ready.
+
+void ping_pong() {
+  plain<int> data{0};
+  weft::run({.procs = 2}, [&] {
+    auto a = make_chan<int>();
+    weft::go([&, a] {
+      data = 1;
+      a.send(1);
+      a.recv();
+      data = 3;
+    });
+    a.recv();
+    sim::require(data == 1, "old data");
+    a.send(2);
+  });
+}
+TEST(planted, park_commits_without_release) {
+  must_find("runtime/sched/switch.cc", "// COMMIT", "cas", "acquire", ping_pong, whole);
+}
+TEST(planted, thread_is_woken_by_a_relaxed_store) {
+  must_find("runtime/sched/park.cc", "THREAD release -> acquire in block_thread", "store", "relaxed", one_value);
+}
+
+// Idle protocol.
+
+// Without the watchdog, which would mend it later.
+constexpr plan no_watchdog{.clock_stands = true, .max_steps = 50'000};
+void bound_while_its_p_goes_to_sleep() {
+  atomic<int> ran{0};
+  weft::run({.procs = 2}, [&] {
+    weft::go({.home = 0}, [&] {
+      for (int i = 1; i <= 2; ++i) {
+        weft::go({.home = 1}, [&] { ran.fetch_add(1, acq_rel); });
+        while (ran.load(acquire) < i) sim::spin();
+      }
+    });
+  });
+}
+void two_behind_who_computes() {
+  atomic<int> ran{0};
+  weft::run({.procs = 2}, [&] {
+    for (int i = 0; i < 2; ++i) weft::go([&] { ran.fetch_add(1, acq_rel); });
+    while (ran.load(acquire) < 2) sim::spin();
+  });
+}
+TEST(planted, idle_last_look_without_its_fence) {
+  must_find("runtime/sched/spin.cc", "// R2", "fence", "drop", two_behind_who_computes, whole);
+}
+TEST(planted, idle_submitter_without_its_fence) {
+  must_find("runtime/sched/park.cc", "os::fence_full();", "fence", "drop", bound_while_its_p_goes_to_sleep,
+            no_watchdog);
+}
+TEST(planted, idle_p_is_not_counted) {
+  must_find("runtime/sched/spin.cc", "s->nidle.store(s->nidle.load(relaxed) + 1", "store", "drop",
+            bound_while_its_p_goes_to_sleep, no_watchdog);
+}
+
+// Reclamation.
+
+struct thing : rt::smr_node {
+  plain<int> value{0};
+};
+void replace() {
+  using namespace rt;
+  atomic<thing*> link{nullptr};
+  smr_record* mine = smr_enter_thread();
+  link.store(new (smr_alloc(mine)) thing, release);
+  sim::thread a([&] {
+    smr_record* r = smr_enter_thread();
+    for (int i = 0; i < 2; ++i) {
+      smr_enter(r);
+      int seen = link.load(acquire)->value;
+      (void)seen;
+      smr_leave(r);
+    }
+    smr_leave_thread(r);
+  });
+  for (int i = 0; i < 6; ++i) {
+    auto* t = new (smr_alloc(mine)) thing;
+    t->value = i;
+    thing* old = link.exchange(t, acq_rel);
+    smr_enter(mine);
+    smr_retire(mine, old);
+    smr_leave(mine);
+  }
+  a.join();
+  smr_leave_thread(mine);
+}
+TEST(planted, reclamation_section_without_its_fence) {
+  must_find("runtime/sched/quiesce.cc", "// S2", "fence", "drop", replace);
+}
+TEST(planted, reclamation_reader_does_not_pin) {
+  must_find("runtime/sched/quiesce.cc", "// S1", "store", "drop", replace);
+}
+TEST(planted, reclamation_reader_leaves_by_a_relaxed_store) {
+  must_find("runtime/sched/quiesce.h", "r->pin.store(0, release)", "store", "relaxed", replace);
+}
+
+// Mutex.
+
+void take_turns() {
+  mutex m;
+  plain<int> count{0};
+  auto work = [&] {
+    for (int i = 0; i < 2; ++i) {
+      m.lock();
+      count = count + 1;
+      m.unlock();
+    }
+  };
+  sim::thread a(work);
+  work();
+  a.join();
+  sim::require(count == 4, "a turn is lost");
+}
+TEST(planted, mutex_turns_without_its_fence) {
+  must_find("runtime/sync/mutex.cc", "// N3", "fence_of_all", "drop", take_turns, {.cpus = 1});
+}
+TEST(planted, mutex_unlocks_by_a_relaxed_store) {
+  must_find("runtime/sync/mutex.h", "// U2. MUTEX release", "store", "relaxed", take_turns, {.cpus = 1});
+}
+
+}  // namespace
+}  // namespace weft
