@@ -33,7 +33,8 @@ constexpr setting chaos_setting = {nullptr, {"WEFT_CHAOS", nullptr},
                                    false,   "a seed from 0 (off) to 18446744073709551615"};
 
 // The texts above repeat the limits; this keeps them honest.
-static_assert((max_procs == 1024 || limits::simulated) && min_stack_size == 16 << 10 && max_stack_size == std::size_t{1024} << 20);
+static_assert((max_procs == 1024 || limits::simulated) && min_stack_size == 16 << 10 &&
+              max_stack_size == std::size_t{1024} << 20);
 
 [[noreturn]] void refuse(const setting& s, std::string_view source, std::string_view value) {
   std::string text = "weft: ";

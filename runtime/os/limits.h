@@ -66,7 +66,8 @@ inline constexpr std::uint32_t list_sweep_at = real_or_sim(32U, 2U);
 
 // Seats of selects (chan/wait_list.cc) are made so many at a time.
 inline constexpr std::size_t select_seats = real_or_sim<std::size_t>(1024, 16);
-inline constexpr std::size_t select_seat_batch = real_or_sim<std::size_t>(32, 4);  // and handed to a record so many at a time
+inline constexpr std::size_t select_seat_batch =
+    real_or_sim<std::size_t>(32, 4);  // and handed to a record so many at a time
 
 // Looking for work (sched/spin.cc), in rounds: least, first and most.
 inline constexpr std::uint32_t spin_rounds_min = real_or_sim(4U, 1U);
