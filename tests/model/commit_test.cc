@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+//
+// The commit of a park (arch/switch.h): built once for the real machine, where the compare-and-swap is in the assembly of the switch, and
+// once for the simulated one, where it is composed (sched/switch.cc). Both give the same answers.
+
+#include <gtest/gtest.h>
+
+#include "runtime/sched/park.h"
+#include "runtime/weft/weft.h"
+
+#if defined(WEFT_SIM)
+#include "runtime/os/sim/explore.h"
+#endif
+
+namespace weft {
+namespace {
+
+struct answer {
+  rt::parked how;
+  std::uint64_t word;
+  std::uint32_t done;
+  int error;
+  bool others_ran;
+};
+
+// Parks on a word that holds `holds`, expecting 5, with or without somebody to go on; somebody later readies who parked.
+answer park_once(std::uint64_t holds, bool direct, bool closed) {
+  answer a{};
+  weft::run({.procs = 1}, [&] {
+    atomic<std::uint64_t> word{holds};
+    atomic<std::uint32_t> done{1};
+    bool ran = false;
+    rt::M* m = rt::self();
+    rt::G* me = m->curg;
+    weft::go([&, me] {
+      ran = true;
+      if (word.load(acquire) != 9) return;
+      if (closed) me->result = rt::outcome::closed;
+      rt::ready(rt::self(), me);
+    });
+    errno = 77;
+    m = rt::self();
+    // Inlined, for which there must be a runnext; or the slow half, with the word of a reader section.
+    a.how = direct ? rt::park(m, word, 5, 9, rt::wait_reason::sleep)
+                   : rt::park_slow(m, word, 5, 9, rt::wait_reason::sleep, &done);
+    a.error = errno;
+    a.word = word.load(relaxed);
+    a.done = done.load(relaxed);
+    a.others_ran = ran;
+    weft::yield();
+  });
+  return a;
+}
+
+void check_all() {
+  for (bool direct : {false, true})
+    for (bool closed : {false, true}) {
+      answer yes = park_once(5, direct, closed);
+      EXPECT_EQ(yes.how, closed ? rt::parked::closed : rt::parked::done);
+      EXPECT_EQ(yes.word, 9U);
+      EXPECT_EQ(yes.done, direct ? 1U : 0U);
+      EXPECT_EQ(yes.error, 77);
+      EXPECT_TRUE(yes.others_ran);
+      answer no = park_once(6, direct, closed);
+      EXPECT_EQ(no.how, rt::parked::no);
+      EXPECT_EQ(no.word, 6U);
+      EXPECT_EQ(no.done, 1U);
+      EXPECT_EQ(no.error, 77);
+      EXPECT_FALSE(no.others_ran);
+    }
+}
+
+TEST(commit, composed_and_assembly_give_the_same_answers) {
+#if defined(WEFT_SIM)
+  EXPECT_EQ(WEFT_COMPOSED_SWITCH, 1);
+  sim::report r = sim::explore({.schedules = 50, .max_steps = 200'000}, [] { check_all(); });
+  EXPECT_FALSE(r.failed) << r.message;
+#else
+  check_all();
+#endif
+}
+
+}  // namespace
+}  // namespace weft
