@@ -220,11 +220,17 @@ int machine::choose_thread(std::uint32_t can, int current) {
             priority[current] = --lowest;
           }
         }
+        // Who goes on for ever may be waiting for somebody without saying so.
+        if (current >= 0 && ++streak > 1000) {
+          streak = 0;
+          priority[current] = --lowest;
+        }
         chosen = std::countr_zero(can);
         for (std::uint32_t rest = can & (can - 1); rest != 0; rest &= rest - 1) {
           int i = std::countr_zero(rest);
           if (priority[i] > priority[chosen]) chosen = i;
         }
+        if (chosen != current) streak = 0;
         break;
       }
       case strategy::exhaustive: {
@@ -345,6 +351,7 @@ class explorer {
       m_.lowest = 0;
       m_.changes.clear();
       m_.next_change = 0;
+      m_.streak = 0;
       for (int i = 1; i < m_.how.depth; ++i)
         m_.changes.push_back(1 + m_.below(static_cast<std::uint32_t>(std::max<std::uint64_t>(m_.length, 1))));
       std::sort(m_.changes.begin(), m_.changes.end());

@@ -291,6 +291,7 @@ struct machine {
   std::vector<std::uint64_t> changes;  // pct: steps, ascending
   std::size_t next_change = 0;
   std::uint64_t length = 0;  // pct: of a run
+  std::uint32_t streak = 0;  // pct: points that the same thread has gone on for
   std::vector<node> path;
   std::size_t depth = 0;
   std::uint32_t sleep = 0;
