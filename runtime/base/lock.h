@@ -21,8 +21,8 @@
 //
 // Edges
 //   name        release side            acquire side         carries                                model test
-//   LOCK        unlock                  lock, try_lock       all that was written under the lock     runtime_lock
-//   NOTE-WAKE   wake                    sleep, sleep_until   all that the waker wrote before         note_wake
+//   LOCK        unlock                  lock, try_lock       all that was written under the lock     lock.runtime_lock
+//   NOTE-WAKE   wake                    sleep, sleep_until   all that the waker wrote before         note.wake
 #pragma once
 
 #include <cstdint>

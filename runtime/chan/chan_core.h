@@ -25,10 +25,10 @@
 //
 // Edges
 //   name          release side                       acquire side                    carries                          model test
-//   COMMIT        park's commit (arch/switch.h)      who takes the waiter            the waiter, saved; its slot      chan_rendezvous
-//   WORD          every move                         every load of the word          moves before it                  chan_word
-//   RING-FULL     ring_put                           ring_take                       the value                        chan_ring
-//   RING-FREE     ring_take                          ring_put                        the slot has been emptied        chan_ring
+//   COMMIT        park's commit (arch/switch.h)      who takes the waiter            the waiter, saved; its slot      chan_small, meet*
+//   WORD          every move                         every load of the word          moves before it                  chan_small, chan_large
+//   RING-FULL     ring_put                           ring_take                       the value                        chan_small, buffer*
+//   RING-FREE     ring_take                          ring_put                        the slot has been emptied        chan_large, ring_goes_round
 //   LIST-*        see wait_list.h
 
 #pragma once

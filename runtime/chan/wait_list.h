@@ -33,8 +33,8 @@
 //
 // Edges
 //   name          release side                  acquire side             carries                        model test
-//   LIST-APPEND   the commit on last->next      walk, take               the node, its waiter, saved    chan_list
-//   LIST-MARK     take                          walk, unlink             -, the order of marks          chan_list
+//   LIST-APPEND   the commit on last->next      walk, take               the node, its waiter, saved    chan_large, *_queue
+//   LIST-MARK     take                          walk, unlink             -, the order of marks          chan_large, close_*
 //
 // Sources: Harris, "A pragmatic implementation of non-blocking linked-lists" (marks); Michael and Scott (helping); Scherer, Lea,
 // Scott, "Scalable Synchronous Queues" (waiters as nodes of either kind).

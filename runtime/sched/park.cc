@@ -4,9 +4,9 @@
 //
 // Edges
 //   name       release side          acquire side     carries                     model test
-//   INBOX      ready_bound           get_inbox        the Gs, saved               inbox
-//   SHRINK     see ready_bound                                                  shrink
-//   THREAD     ready_slow            block_thread     what the partner wrote      thread_waiter
+//   INBOX      ready_bound           get_inbox        the Gs, saved               idle.inbox
+//   SHRINK     see ready_bound                                                  none; world_stress
+//   THREAD     ready_slow            block_thread     what the partner wrote      park.thread_waiter
 
 #include "park.h"
 

@@ -29,10 +29,10 @@
 //
 // Edges
 //   name            release side           acquire side          carries                               model test
-//   RUNQ-PUBLISH    put, yield's commit    get, steal_into       slot contents; the G, saved           runq_publish
-//   RUNQ-CONSUME    get, steal_into        put                   the slot has been read, may be reused runq_reuse
-//   RUNNEXT         put_runnext            steal_runnext         the G, saved                          runnext_steal
-//   RUNNEXT-CLAIM   above                                                                              runnext_claim
+//   RUNQ-PUBLISH    put, yield's commit    get, steal_into       slot contents; the G, saved           runq.publish_to_one_thief
+//   RUNQ-CONSUME    get, steal_into        put                   the slot has been read, may be reused runq.reuse_of_slots
+//   RUNNEXT         put_runnext            steal_runnext         the G, saved                          runnext.claim
+//   RUNNEXT-CLAIM   above                                                                              runnext.claim, two_thieves
 //
 // Sources: Go proc.go runqput, runqget, runqgrab; the asymmetric take is weft's own.
 

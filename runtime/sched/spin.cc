@@ -18,7 +18,7 @@
 //                  S3 nidle > 0 and nspinning == 0?       R3 look at every queue again
 //                     then wake_p
 //   Forbidden: S3 sees no idle P or a spinner, and R3 does not see g. Then g waits beside an idle P. The fences exclude it.
-//   If S3 sees a spinner that is still to reach R1, that spinner does R3 after S1. (Model test: submit_idle.)
+//   If S3 sees a spinner that is still to reach R1, that spinner does R3 after S1. (Model tests: idle.a_full_ring_is_seen_at_once and its kin.)
 //   A runnext is not such a place: see sysmon.cc.
 //
 // Rejected, as Go did and for its reasons (proc.go, "Worker thread parking/unparking"): one central scheduler lock; handing the
