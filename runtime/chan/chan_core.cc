@@ -388,7 +388,7 @@ void wait_turn(atomic<std::uint32_t>& turn, std::uint32_t wanted) {
       cpu_relax();
       continue;
     }
-    if (others) weft::yield();
+    weft::yield();  // alone, too: the world may have to be stopped before who owes the turn can run
     // A goroutine alone on its P, or with none but such as wait, would spin out its thread's time slice, milliseconds, at every turn.
     if (!others || i % 16 == 0) os::yield_thread();
   }
