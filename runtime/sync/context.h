@@ -177,7 +177,7 @@ class WEFT_API cancel_cause_handle : public cancel_handle {
  public:
   using cancel_handle::cancel_handle;
   using cancel_handle::operator();
-  void operator()(std::exception_ptr why) const noexcept { cancel(std::move(why)); }
+  void operator()(const std::exception_ptr& why) const noexcept { cancel(why); }
   void operator()(std::error_code why) const { cancel(std::make_exception_ptr(std::system_error(why))); }
 };
 
