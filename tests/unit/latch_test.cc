@@ -32,11 +32,12 @@ TEST_P(latch_test, opens_at_zero_for_all_and_for_good) {
       });
     for (int k = 0; k < 5; ++k)
       done.go([&] {
+        bool odd;
         {
           std::lock_guard hold(m);
-          ++before;
+          odd = ++before % 2 != 0;
         }
-        if (before % 2 != 0) yield();
+        if (odd) yield();
         l.count_down();
       });
     done.wait();
