@@ -397,25 +397,45 @@ class chan_base {
   chan_handle handle_;
 };
 
-}  // namespace rt
-
+// for (T v : c): receives until the channel is closed and drained.
 template <class T>
-class chan;
+class chan_iterator {
+ public:
+  using iterator_category = std::input_iterator_tag;
+  using value_type = T;
+  using difference_type = std::ptrdiff_t;
+  using pointer = T*;
+  using reference = T&&;
 
-// The sending face of a channel.
-template <class T>
-class send_chan : public rt::chan_base {
+  explicit chan_iterator(chan_handle h) : handle_(std::move(h)) { ++*this; }  // the runtime's
+  // An input iterator hands each value out once: moved.
+  T&& operator*() const { return *std::move(value_); }
+  chan_iterator& operator++() {
+    value_ = std::nullopt;
+    typed_chan<T>::receive(handle_.core(), &value_);
+    return *this;
+  }
+  void operator++(int) { ++*this; }
+  friend bool operator==(const chan_iterator& i, std::default_sentinel_t) { return !i.value_.has_value(); }
+
+ private:
+  chan_handle handle_;  // for (T v : make()) keeps its channel
+  mutable std::optional<T> value_;
+};
+
+// What may be done by who sends. Base: the face without it, so that a chan<T> has both in one line of bases, and one handle.
+template <class T, class Base>
+class can_send : public Base {
  public:
   using value_type = T;
-  send_chan() noexcept = default;  // nil
 
   // Parks until a receiver has the value or it is in the buffer. Throws closed_channel, also when the channel is closed
   // while it waits; v keeps its value then.
   [[gnu::always_inline]] void send(T v) const { send_from(v); }
   // The same, moving from the caller's object; which keeps its value when this throws.
   [[gnu::always_inline]] void send_from(T& v) const {
-    if (!rt::typed_chan<T>::send(handle_.core(), std::addressof(v))) [[unlikely]]
-      rt::throw_send_on_closed();
+    if (!typed_chan<T>::send(this->core(), std::addressof(v))) [[unlikely]]
+      throw_send_on_closed();
   }
 
   // Sends if that needs no waiting. False: buffer full, no receiver waiting, or nil; v keeps its value. Throws closed_channel.
@@ -424,169 +444,109 @@ class send_chan : public rt::chan_base {
     T copy(v);
     return try_send_from(copy);
   }
-  bool try_send_from(T& v) const { return rt::typed_chan<T>::try_send(handle_.core(), std::addressof(v)); }
+  bool try_send_from(T& v) const { return typed_chan<T>::try_send(this->core(), std::addressof(v)); }
 
   // Parks until sent or the time has come: then false, and v keeps its value. A value that can be sent at once is, whatever the
   // time. Throws closed_channel.
   template <class Rep, class Period>
   bool send_for(T&& v, const std::chrono::duration<Rep, Period>& d) const {
-    return rt::typed_chan<T>::send_within(handle_.core(), std::addressof(v), d);
+    return typed_chan<T>::send_within(this->core(), std::addressof(v), d);
   }
   template <class Rep, class Period>
   bool send_for(const T& v, const std::chrono::duration<Rep, Period>& d) const requires std::copy_constructible<T> {
-    T copy(v);
-    return rt::typed_chan<T>::send_within(handle_.core(), std::addressof(copy), d);
+    return send_for(T(v), d);
   }
   template <class Clock, class Duration>
   bool send_until(T&& v, const std::chrono::time_point<Clock, Duration>& t) const {
-    return rt::typed_chan<T>::send_by(handle_.core(), std::addressof(v), t);
+    return typed_chan<T>::send_by(this->core(), std::addressof(v), t);
   }
   template <class Clock, class Duration>
   bool send_until(const T& v,
                   const std::chrono::time_point<Clock, Duration>& t) const requires std::copy_constructible<T> {
-    T copy(v);
-    return rt::typed_chan<T>::send_by(handle_.core(), std::addressof(copy), t);
+    return send_until(T(v), t);
   }
 
   // No more values: parked and later receivers get what is left, then nothing; parked senders throw. Lock-free.
   // Throws closed_channel when closed already, or nil.
-  void close() const { rt::close_or_throw(handle_.core()); }
+  void close() const { close_or_throw(this->core()); }
 
- private:
-  friend class chan<T>;
-  explicit send_chan(rt::chan_handle h) noexcept : chan_base(std::move(h)) {}
+ protected:
+  using Base::Base;
 };
 
-// The receiving face of a channel.
-template <class T>
-class recv_chan : public rt::chan_base {
+// What may be done by who receives.
+template <class T, class Base>
+class can_receive : public Base {
  public:
   using value_type = T;
-  recv_chan() noexcept = default;                                              // nil
-  explicit recv_chan(rt::chan_handle h) noexcept : chan_base(std::move(h)) {}  // the runtime's
+  using iterator = chan_iterator<T>;
 
   // Parks until there is a value. Empty once the channel is closed and drained.
   [[gnu::always_inline]] std::optional<T> recv() const {
     std::optional<T> v;
-    rt::typed_chan<T>::receive(handle_.core(), &v);
+    typed_chan<T>::receive(this->core(), &v);
     return v;
   }
 
   // Receives if that needs no waiting.
-  try_result<T> try_recv() const { return rt::typed_chan<T>::try_receive(handle_.core()); }
+  try_result<T> try_recv() const { return typed_chan<T>::try_receive(this->core()); }
 
   // Parks until there is a value, the channel is closed and drained, or the time has come: then is_empty(). On an ordinary thread
   // it polls, at least every millisecond.
   template <class Rep, class Period>
   try_result<T> recv_for(const std::chrono::duration<Rep, Period>& d) const {
-    return rt::typed_chan<T>::receive_by_ns(handle_.core(), rt::deadline_after(d));
+    return typed_chan<T>::receive_by_ns(this->core(), deadline_after(d));
   }
   template <class Clock, class Duration>
   try_result<T> recv_until(const std::chrono::time_point<Clock, Duration>& t) const {
-    return rt::typed_chan<T>::receive_by(handle_.core(), t);
+    return typed_chan<T>::receive_by(this->core(), t);
   }
 
-  // for (T v : c): receives until the channel is closed and drained.
-  class iterator {
-   public:
-    using iterator_category = std::input_iterator_tag;
-    using value_type = T;
-    using difference_type = std::ptrdiff_t;
-    using pointer = T*;
-    using reference = T&&;
-
-    // An input iterator hands each value out once: moved.
-    T&& operator*() const { return *std::move(value_); }
-    iterator& operator++() {
-      value_ = std::nullopt;
-      rt::typed_chan<T>::receive(handle_.core(), &value_);
-      return *this;
-    }
-    void operator++(int) { ++*this; }
-    friend bool operator==(const iterator& i, std::default_sentinel_t) { return !i.value_.has_value(); }
-
-   private:
-    friend class recv_chan;
-    explicit iterator(rt::chan_handle h) : handle_(std::move(h)) { ++*this; }
-    rt::chan_handle handle_;  // for (T v : make()) keeps its channel
-    mutable std::optional<T> value_;
-  };
-  iterator begin() const { return iterator(handle_); }
+  iterator begin() const { return iterator(this->handle_); }
   std::default_sentinel_t end() const { return {}; }
+
+ protected:
+  using Base::Base;
+};
+
+}  // namespace rt
+
+template <class T>
+class chan;
+
+// The sending face of a channel.
+template <class T>
+class send_chan : public rt::can_send<T, rt::chan_base> {
+ public:
+  send_chan() noexcept = default;  // nil
+
+ private:
+  friend class chan<T>;
+  explicit send_chan(rt::chan_handle h) noexcept : send_chan::can_send(std::move(h)) {}
+};
+
+// The receiving face of a channel.
+template <class T>
+class recv_chan : public rt::can_receive<T, rt::chan_base> {
+ public:
+  recv_chan() noexcept = default;                                                           // nil
+  explicit recv_chan(rt::chan_handle h) noexcept : recv_chan::can_receive(std::move(h)) {}  // the runtime's
 };
 
 template <class T>
-class chan : public rt::chan_base {
+class chan : public rt::can_receive<T, rt::can_send<T, rt::chan_base>> {
  public:
-  using value_type = T;
-  using iterator = typename recv_chan<T>::iterator;
-
   chan() noexcept = default;  // nil
-
-  // As send_chan and recv_chan.
-  [[gnu::always_inline]] void send(T v) const { send_from(v); }
-  [[gnu::always_inline]] void send_from(T& v) const {
-    if (!rt::typed_chan<T>::send(handle_.core(), std::addressof(v))) [[unlikely]]
-      rt::throw_send_on_closed();
-  }
-  [[gnu::always_inline]] std::optional<T> recv() const {
-    std::optional<T> v;
-    rt::typed_chan<T>::receive(handle_.core(), &v);
-    return v;
-  }
-  bool try_send(T&& v) const { return try_send_from(v); }
-  bool try_send(const T& v) const requires std::copy_constructible<T> {
-    T copy(v);
-    return try_send_from(copy);
-  }
-  bool try_send_from(T& v) const { return rt::typed_chan<T>::try_send(handle_.core(), std::addressof(v)); }
-
-  // Parks until sent or the time has come: then false, and v keeps its value. A value that can be sent at once is, whatever the
-  // time. Throws closed_channel.
-  template <class Rep, class Period>
-  bool send_for(T&& v, const std::chrono::duration<Rep, Period>& d) const {
-    return rt::typed_chan<T>::send_within(handle_.core(), std::addressof(v), d);
-  }
-  template <class Rep, class Period>
-  bool send_for(const T& v, const std::chrono::duration<Rep, Period>& d) const requires std::copy_constructible<T> {
-    T copy(v);
-    return rt::typed_chan<T>::send_within(handle_.core(), std::addressof(copy), d);
-  }
-  template <class Clock, class Duration>
-  bool send_until(T&& v, const std::chrono::time_point<Clock, Duration>& t) const {
-    return rt::typed_chan<T>::send_by(handle_.core(), std::addressof(v), t);
-  }
-  template <class Clock, class Duration>
-  bool send_until(const T& v,
-                  const std::chrono::time_point<Clock, Duration>& t) const requires std::copy_constructible<T> {
-    T copy(v);
-    return rt::typed_chan<T>::send_by(handle_.core(), std::addressof(copy), t);
-  }
-  try_result<T> try_recv() const { return rt::typed_chan<T>::try_receive(handle_.core()); }
-
-  // Parks until there is a value, the channel is closed and drained, or the time has come: then is_empty(). On an ordinary thread
-  // it polls, at least every millisecond.
-  template <class Rep, class Period>
-  try_result<T> recv_for(const std::chrono::duration<Rep, Period>& d) const {
-    return rt::typed_chan<T>::receive_by_ns(handle_.core(), rt::deadline_after(d));
-  }
-  template <class Clock, class Duration>
-  try_result<T> recv_until(const std::chrono::time_point<Clock, Duration>& t) const {
-    return rt::typed_chan<T>::receive_by(handle_.core(), t);
-  }
-  void close() const { rt::close_or_throw(handle_.core()); }
-  iterator begin() const { return recv_chan<T>(handle_).begin(); }
-  std::default_sentinel_t end() const { return {}; }
 
   // Its two faces: handles to the same channel.
   // NOLINTNEXTLINE(google-explicit-constructor): as Go converts
-  operator send_chan<T>() const { return send_chan<T>(handle_); }
-  operator recv_chan<T>() const { return recv_chan<T>(handle_); }  // NOLINT(google-explicit-constructor)
+  operator send_chan<T>() const { return send_chan<T>(this->handle_); }
+  operator recv_chan<T>() const { return recv_chan<T>(this->handle_); }  // NOLINT(google-explicit-constructor)
 
  private:
   template <class U>
   friend chan<U> make_chan(std::size_t capacity);
-  explicit chan(rt::chan_handle h) noexcept : chan_base(std::move(h)) {}
+  explicit chan(rt::chan_handle h) noexcept : chan::can_receive(std::move(h)) {}
 };
 
 // A channel that holds `capacity` values; 0: sender and receiver meet. Throws std::length_error above 2^28, std::bad_alloc.
