@@ -170,22 +170,65 @@ struct typed_chan {
     return c.release();
   }
 
-  // The frequent moves, inline; the table is in word.h. True: sent. False: closed.
+  // The frequent moves, inline; the table is in word.h. The first four: by w, read just now. False: w is stale.
+  // To a lone receiver.
+  [[gnu::always_inline]] static bool send_to_lone(M* m, chan_core* c, std::uint64_t w, T* from) {
+    std::uint64_t open = word::stamped(word::open, next_stamp(m->p));
+    // WORD, and COMMIT acquire <- the receiver's park: it is ours, with its slot.
+    if (!c->word.compare_exchange_strong(w, open, acq_rel, relaxed)) [[unlikely]]
+      return false;
+    waiter* r = word::waiter_of(w);
+    hand_over(r->slot, from);
+    if constexpr (!std::is_trivially_move_constructible_v<T>) m = self();
+    ready(m, r);
+    cooperate(m);
+    return true;
+  }
+
+  // From a lone sender.
+  [[gnu::always_inline]] static bool receive_from_lone(M* m, chan_core* c, std::uint64_t w, std::optional<T>* to) {
+    std::uint64_t open = word::stamped(word::open, next_stamp(m->p));
+    if (!c->word.compare_exchange_strong(w, open, acq_rel, relaxed)) [[unlikely]]  // WORD, COMMIT acquire
+      return false;
+    waiter* s = word::waiter_of(w);
+    hand_over(to, s->slot);
+    if constexpr (!std::is_trivially_move_constructible_v<T>) m = self();
+    ready(m, s);
+    cooperate(m);
+    return true;
+  }
+
+  // Into a ring that has room.
+  [[gnu::always_inline]] static bool send_to_ring(chan_core* c, std::uint64_t w, T* from) {
+    std::uint32_t count = word::count_of(w);
+    // WORD: position head + count is ours.
+    if (!c->word.compare_exchange_strong(w, word::ring(word::open, word::head_of(w), count + 1), acq_rel, relaxed))
+        [[unlikely]]
+      return false;
+    ring_put(*c, word::head_of(w) + count, from);
+    cooperate(self());
+    return true;
+  }
+
+  // Out of one that is not empty.
+  [[gnu::always_inline]] static bool receive_from_ring(chan_core* c, std::uint64_t w, std::optional<T>* to) {
+    std::uint64_t less = word::ring(word::open, word::head_of(w) + 1, word::count_of(w) - 1);
+    // WORD: position head is ours.
+    if (!c->word.compare_exchange_strong(w, less, acq_rel, relaxed)) [[unlikely]]
+      return false;
+    ring_take(*c, word::head_of(w), to);
+    cooperate(self());
+    return true;
+  }
+
+  // True: sent. False: closed.
   [[gnu::always_inline]] static bool send(chan_core* c, T* from) {
     M* m = self();
     if (c && m) [[likely]] {
       std::uint64_t w = c->word.load(acquire);  // WORD acquire
       if (word::kind_of(w) == word::receiver) {
-        std::uint64_t open = word::stamped(word::open, next_stamp(m->p));
-        // WORD, and COMMIT acquire <- the receiver's park: it is ours, with its slot.
-        if (c->word.compare_exchange_strong(w, open, acq_rel, relaxed)) [[likely]] {
-          waiter* r = word::waiter_of(w);
-          hand_over(r->slot, from);
-          if constexpr (!std::is_trivially_move_constructible_v<T>) m = self();
-          ready(m, r);
-          cooperate(m);
+        if (send_to_lone(m, c, w, from)) [[likely]]
           return true;
-        }
       } else if (word::kind_of(w) == word::open) {
         if (c->capacity == 0) {
           G* g = m->curg;
@@ -193,14 +236,9 @@ struct typed_chan {
           parked how = park(m, c->word, w, word::lone(word::sender, g), wait_reason::chan_send);
           if (how != parked::no) [[likely]]
             return how == parked::done;
-        } else if (std::uint32_t count = word::count_of(w); count < c->capacity) {
-          // WORD: position head + count is ours.
-          if (c->word.compare_exchange_strong(w, word::ring(word::open, word::head_of(w), count + 1), acq_rel, relaxed))
-              [[likely]] {
-            ring_put(*c, word::head_of(w) + count, from);
-            cooperate(self());
+        } else if (word::count_of(w) < c->capacity) {
+          if (send_to_ring(c, w, from)) [[likely]]
             return true;
-          }
         }
       }
     }
@@ -213,15 +251,8 @@ struct typed_chan {
     if (c && m) [[likely]] {
       std::uint64_t w = c->word.load(acquire);  // WORD acquire
       if (word::kind_of(w) == word::sender) {
-        std::uint64_t open = word::stamped(word::open, next_stamp(m->p));
-        if (c->word.compare_exchange_strong(w, open, acq_rel, relaxed)) [[likely]] {  // WORD, COMMIT acquire
-          waiter* s = word::waiter_of(w);
-          hand_over(to, s->slot);
-          if constexpr (!std::is_trivially_move_constructible_v<T>) m = self();
-          ready(m, s);
-          cooperate(m);
+        if (receive_from_lone(m, c, w, to)) [[likely]]
           return true;
-        }
       } else if (word::kind_of(w) == word::open) {
         if (c->capacity == 0) {
           G* g = m->curg;
@@ -229,60 +260,21 @@ struct typed_chan {
           parked how = park(m, c->word, w, word::lone(word::receiver, g), wait_reason::chan_receive);
           if (how != parked::no) [[likely]]
             return how == parked::done;
-        } else if (std::uint32_t count = word::count_of(w); count != 0) {
-          // WORD: position head is ours.
-          if (c->word.compare_exchange_strong(w, word::ring(word::open, word::head_of(w) + 1, count - 1), acq_rel,
-                                              relaxed)) [[likely]] {
-            ring_take(*c, word::head_of(w), to);
-            cooperate(self());
+        } else if (word::count_of(w) != 0) {
+          if (receive_from_ring(c, w, to)) [[likely]]
             return true;
-          }
         }
       }
     }
     return receive_slow(c, to, true) == chan_result::done;
   }
 
-  // For a select's poll: w, read just now, says that a lone receiver waits or that there is room. True: sent. False: w is stale.
+  // For a select's poll: w says that a lone receiver waits or that there is room; that a lone sender waits or that there is a value.
   [[gnu::always_inline]] static bool send_ready(M* m, chan_core* c, std::uint64_t w, T* from) {
-    if (word::kind_of(w) == word::receiver) {
-      std::uint64_t open = word::stamped(word::open, next_stamp(m->p));
-      if (!c->word.compare_exchange_strong(w, open, acq_rel, relaxed)) [[unlikely]]  // WORD, COMMIT acquire
-        return false;
-      waiter* r = word::waiter_of(w);
-      hand_over(r->slot, from);
-      if constexpr (!std::is_trivially_move_constructible_v<T>) m = self();
-      ready(m, r);
-      cooperate(m);
-      return true;
-    }
-    std::uint64_t more = word::ring(word::open, word::head_of(w), word::count_of(w) + 1);
-    if (!c->word.compare_exchange_strong(w, more, acq_rel, relaxed)) [[unlikely]]  // WORD
-      return false;
-    ring_put(*c, word::head_of(w) + word::count_of(w), from);
-    cooperate(self());
-    return true;
+    return word::kind_of(w) == word::receiver ? send_to_lone(m, c, w, from) : send_to_ring(c, w, from);
   }
-
-  // The same: a lone sender waits, or there is a value.
   [[gnu::always_inline]] static bool receive_ready(M* m, chan_core* c, std::uint64_t w, std::optional<T>* to) {
-    if (word::kind_of(w) == word::sender) {
-      std::uint64_t open = word::stamped(word::open, next_stamp(m->p));
-      if (!c->word.compare_exchange_strong(w, open, acq_rel, relaxed)) [[unlikely]]  // WORD, COMMIT acquire
-        return false;
-      waiter* s = word::waiter_of(w);
-      hand_over(to, s->slot);
-      if constexpr (!std::is_trivially_move_constructible_v<T>) m = self();
-      ready(m, s);
-      cooperate(m);
-      return true;
-    }
-    std::uint64_t less = word::ring(word::open, word::head_of(w) + 1, word::count_of(w) - 1);
-    if (!c->word.compare_exchange_strong(w, less, acq_rel, relaxed)) [[unlikely]]  // WORD
-      return false;
-    ring_take(*c, word::head_of(w), to);
-    cooperate(self());
-    return true;
+    return word::kind_of(w) == word::sender ? receive_from_lone(m, c, w, to) : receive_from_ring(c, w, to);
   }
 
   static bool try_send(chan_core* c, T* from) {
@@ -296,17 +288,15 @@ struct typed_chan {
     }
     throw_send_on_closed();
   }
+  // What receive_slow, or receive_until, left in v.
+  static try_result<T> result_of(chan_result r, std::optional<T>&& v) {
+    if (r == chan_result::done) return try_result<T>(std::move(v));
+    return try_result<T>(r == chan_result::closed ? try_result<T>::state::closed : try_result<T>::state::empty);
+  }
   static try_result<T> try_receive(chan_core* c) {
     std::optional<T> v;
-    switch (receive_slow(c, &v, false)) {
-      case chan_result::done:
-        return try_result<T>(std::move(v));
-      case chan_result::would_block:
-        return try_result<T>(try_result<T>::state::empty);
-      case chan_result::closed:
-        break;
-    }
-    return try_result<T>(try_result<T>::state::closed);
+    chan_result r = receive_slow(c, &v, false);
+    return result_of(r, std::move(v));
   }
 
   // Again while the deadline has passed on steady_clock but not on the clock that was asked for.
@@ -321,15 +311,8 @@ struct typed_chan {
   }
   static try_result<T> receive_by_ns(chan_core* c, std::int64_t when_ns) {
     std::optional<T> v;
-    switch (receive_until(c, &v, when_ns)) {
-      case chan_result::done:
-        return try_result<T>(std::move(v));
-      case chan_result::would_block:
-        return try_result<T>(try_result<T>::state::empty);
-      case chan_result::closed:
-        break;
-    }
-    return try_result<T>(try_result<T>::state::closed);
+    chan_result r = receive_until(c, &v, when_ns);
+    return result_of(r, std::move(v));
   }
   template <class Clock, class Duration>
   static try_result<T> receive_by(chan_core* c, const std::chrono::time_point<Clock, Duration>& t) {
