@@ -118,25 +118,32 @@ struct typed_chan {
     os::plain_write(from);
     static_cast<std::optional<T>*>(to)->emplace(std::move(*static_cast<T*>(from)));
   }
-  static void ring_put(chan_core& c, std::uint32_t position, void* from) {
+  [[gnu::always_inline]] static bool wait_for(atomic<std::uint32_t>& turn, std::uint32_t wanted) {
+    bool waited = false;
+    for (; turn.load(acquire) != wanted; waited = true) wait_turn(turn, wanted);
+    return waited;
+  }
+  // Both: true if the caller may be on another M now, as it had to wait for the slot, or T's move did something of its own.
+  static bool ring_put(chan_core& c, std::uint32_t position, void* from) {
     slot& s = at(c, position);
     // RING-FREE acquire <- ring_take: the slot has been emptied. Weaker, we could write under its reader.
-    while (s.turn.load(acquire) != masked(position)) [[unlikely]] wait_turn(s.turn, masked(position));
+    const bool waited = wait_for(s.turn, masked(position));
     os::plain_write(s.room);
     os::plain_write(from);
     new (s.room) T(std::move(*static_cast<T*>(from)));
     s.turn.store(masked(position + 1), release);  // RING-FULL release -> acquire in ring_take. Carries the value.
+    return waited || !std::is_trivially_move_constructible_v<T>;
   }
-  static void ring_take(chan_core& c, std::uint32_t position, void* to) {
+  static bool ring_take(chan_core& c, std::uint32_t position, void* to) {
     slot& s = at(c, position);
-    // RING-FULL acquire <- ring_put.
-    while (s.turn.load(acquire) != masked(position + 1)) [[unlikely]] wait_turn(s.turn, masked(position + 1));
+    const bool waited = wait_for(s.turn, masked(position + 1));  // RING-FULL acquire <- ring_put.
     os::plain_write(s.room);
     os::plain_write(to);
     T* v = std::launder(reinterpret_cast<T*>(s.room));
     static_cast<std::optional<T>*>(to)->emplace(std::move(*v));
     v->~T();
     s.turn.store(masked(position + c.ring_mask + 1), release);  // RING-FREE release -> acquire in ring_put, a lap later
+    return waited || !std::is_trivially_move_constructible_v<T>;
   }
   static void destroy(chan_core* c) {
     if (word::is_list(c->word.load(relaxed))) drop_list(c);  // relaxed: as below
@@ -199,25 +206,24 @@ struct typed_chan {
   }
 
   // Into a ring that has room.
-  [[gnu::always_inline]] static bool send_to_ring(chan_core* c, std::uint64_t w, T* from) {
-    std::uint32_t count = word::count_of(w);
+  [[gnu::always_inline]] static bool send_to_ring(M* m, chan_core* c, std::uint64_t w, T* from) {
     // WORD: position head + count is ours.
-    if (!c->word.compare_exchange_strong(w, word::ring(word::open, word::head_of(w), count + 1), acq_rel, relaxed))
-        [[unlikely]]
+    if (!c->word.compare_exchange_strong(w, word::one_more(w), acq_rel, relaxed)) [[unlikely]]
       return false;
-    ring_put(*c, word::head_of(w) + count, from);
-    cooperate(self());
+    if (ring_put(*c, word::head_of(w) + word::count_of(w), from)) [[unlikely]]
+      m = self();
+    cooperate(m);
     return true;
   }
 
   // Out of one that is not empty.
-  [[gnu::always_inline]] static bool receive_from_ring(chan_core* c, std::uint64_t w, std::optional<T>* to) {
-    std::uint64_t less = word::ring(word::open, word::head_of(w) + 1, word::count_of(w) - 1);
+  [[gnu::always_inline]] static bool receive_from_ring(M* m, chan_core* c, std::uint64_t w, std::optional<T>* to) {
     // WORD: position head is ours.
-    if (!c->word.compare_exchange_strong(w, less, acq_rel, relaxed)) [[unlikely]]
+    if (!c->word.compare_exchange_strong(w, word::one_less(w), acq_rel, relaxed)) [[unlikely]]
       return false;
-    ring_take(*c, word::head_of(w), to);
-    cooperate(self());
+    if (ring_take(*c, word::head_of(w), to)) [[unlikely]]
+      m = self();
+    cooperate(m);
     return true;
   }
 
@@ -237,7 +243,7 @@ struct typed_chan {
           if (how != parked::no) [[likely]]
             return how == parked::done;
         } else if (word::count_of(w) < c->capacity) {
-          if (send_to_ring(c, w, from)) [[likely]]
+          if (send_to_ring(m, c, w, from)) [[likely]]
             return true;
         }
       }
@@ -261,7 +267,7 @@ struct typed_chan {
           if (how != parked::no) [[likely]]
             return how == parked::done;
         } else if (word::count_of(w) != 0) {
-          if (receive_from_ring(c, w, to)) [[likely]]
+          if (receive_from_ring(m, c, w, to)) [[likely]]
             return true;
         }
       }
@@ -271,10 +277,10 @@ struct typed_chan {
 
   // For a select's poll: w says that a lone receiver waits or that there is room; that a lone sender waits or that there is a value.
   [[gnu::always_inline]] static bool send_ready(M* m, chan_core* c, std::uint64_t w, T* from) {
-    return word::kind_of(w) == word::receiver ? send_to_lone(m, c, w, from) : send_to_ring(c, w, from);
+    return word::kind_of(w) == word::receiver ? send_to_lone(m, c, w, from) : send_to_ring(m, c, w, from);
   }
   [[gnu::always_inline]] static bool receive_ready(M* m, chan_core* c, std::uint64_t w, std::optional<T>* to) {
-    return word::kind_of(w) == word::sender ? receive_from_lone(m, c, w, to) : receive_from_ring(c, w, to);
+    return word::kind_of(w) == word::sender ? receive_from_lone(m, c, w, to) : receive_from_ring(m, c, w, to);
   }
 
   static bool try_send(chan_core* c, T* from) {

@@ -88,7 +88,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* s
         if (c->capacity != 0 && count < c->capacity) {
           std::uint32_t head = word::head_of(w);
           // WORD: position head + count is ours. A failure means that another operation took effect.
-          if (!c->word.compare_exchange_weak(w, word::ring(word::open, head, count + 1), acq_rel, relaxed)) continue;
+          if (!c->word.compare_exchange_weak(w, word::one_more(w), acq_rel, relaxed)) continue;
           c->ops->ring_put(*c, head + count, from);
           cooperate(self());
           return chan_result::done;
@@ -196,9 +196,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
         if (c->capacity != 0 && word::count_of(w) != 0) {
           std::uint32_t head = word::head_of(w);
           // WORD: position head is ours.
-          if (!c->word.compare_exchange_weak(w, word::ring(word::kind_of(w), head + 1, word::count_of(w) - 1), acq_rel,
-                                             relaxed))
-            continue;
+          if (!c->word.compare_exchange_weak(w, word::one_less(w), acq_rel, relaxed)) continue;
           c->ops->ring_take(*c, head, to);
           cooperate(self());
           return chan_result::done;

@@ -47,8 +47,9 @@ struct chan_core;
 // The typed moves. `to` is the receiver's std::optional<T>*, `from` the sender's T*.
 struct elem_ops {
   void (*hand_over)(void* to, void* from);  // sender's value straight to the receiver
-  void (*ring_put)(chan_core& c, std::uint32_t position, void* from);
-  void (*ring_take)(chan_core& c, std::uint32_t position, void* to);
+  // True: the caller may be on another M now.
+  bool (*ring_put)(chan_core& c, std::uint32_t position, void* from);
+  bool (*ring_take)(chan_core& c, std::uint32_t position, void* to);
   void (*destroy)(chan_core* c);  // what is left in the ring, and the channel
 };
 

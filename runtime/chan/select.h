@@ -98,36 +98,45 @@ template <word::kind Ready, word::kind Idle, word::kind IdleToo>
   return bit & (1U << Idle | 1U << IdleToo) ? stands::idle : stands::complicated;
 }
 
+struct nothing {
+  void operator()(auto&&...) const {}
+};
+
 template <class T, class F, class Chan>
 struct recv_case {
   static constexpr bool is_otherwise = false;
+  using slot = std::optional<T>;  // what select_ops needs beside the case
   Chan chan;
   F handler;
-  std::optional<T> value;
 
-  select_op op() { return {.chan = chan.core(), .slot = &value, .send = false}; }
-  void run(bool /*closed*/) { std::invoke(std::move(handler), std::move(value)); }
-  recv_case<T, F, chan_handle> held() && { return {share(chan.core()), std::move(handler), std::nullopt}; }
+  select_op op(slot& v) { return {.chan = chan.core(), .slot = &v, .send = false}; }
+  void run(slot& v, bool /*closed*/) { std::invoke(std::move(handler), std::move(v)); }
+  recv_case<T, F, chan_handle> held() && { return {share(chan.core()), std::move(handler)}; }
 
   [[gnu::always_inline]] static stands look(const chan_core& c, std::uint64_t w) {
     if (word::kind_of(w) == word::open) return c.capacity != 0 && word::count_of(w) != 0 ? stands::ready : stands::idle;
     return stands_by_kind<word::sender, word::receiver, word::select_receiver>(w);
   }
-  // Of one that is ready by w. False: it is not any more.
+  // Takes place, handler and all, if it is ready by w. False: it is not any more.
   [[gnu::always_inline]] bool take(M* m, std::uint64_t w) {
-    return typed_chan<T>::receive_ready(m, chan.core(), w, &value);
+    std::optional<T> v;
+    if (!typed_chan<T>::receive_ready(m, chan.core(), w, &v)) [[unlikely]]
+      return false;
+    std::invoke(std::move(handler), std::move(v));
+    return true;
   }
 };
 
 template <class T, class F, class Chan>
 struct send_case {
   static constexpr bool is_otherwise = false;
+  using slot = nothing;
   Chan chan;
   T value;
   F handler;
 
-  select_op op() { return {.chan = chan.core(), .slot = std::addressof(value), .send = true}; }
-  void run(bool closed) {
+  select_op op(slot& /*none*/) { return {.chan = chan.core(), .slot = std::addressof(value), .send = true}; }
+  void run(slot& /*none*/, bool closed) {
     if (closed) throw_send_on_closed();
     std::invoke(std::move(handler));
   }
@@ -139,25 +148,28 @@ struct send_case {
     return stands_by_kind<word::receiver, word::sender, word::select_sender>(w);
   }
   [[gnu::always_inline]] bool take(M* m, std::uint64_t w) {
-    return typed_chan<T>::send_ready(m, chan.core(), w, std::addressof(value));
+    if (!typed_chan<T>::send_ready(m, chan.core(), w, std::addressof(value))) [[unlikely]]
+      return false;
+    std::invoke(std::move(handler));
+    return true;
   }
 };
 
 template <class F>
 struct otherwise_case {
   static constexpr bool is_otherwise = true;
+  using slot = nothing;
   F handler;
-  void run(bool /*closed*/) { std::invoke(std::move(handler)); }
+
+  select_op op(slot& /*none*/) { return {}; }
+  void run(slot& /*none*/, bool /*closed*/) { std::invoke(std::move(handler)); }
+  [[gnu::always_inline]] bool take(M* /*m*/, std::uint64_t /*w*/) { return false; }
 };
 
 template <class C>
 concept channel_face = requires(const C& c) {
   typename C::value_type;
   { c.core() } -> std::same_as<chan_core*>;
-};
-
-struct nothing {
-  void operator()(auto&&...) const {}
 };
 
 template <class C>
@@ -173,78 +185,105 @@ case_chan<C> chan_of(const std::remove_reference_t<C>& c) {
 
 inline constexpr std::size_t undecided = no_case - 1;
 
+// What the inlined poll has seen.
+template <std::size_t N>
+struct polled {
+  std::array<std::uint64_t, N> words{};
+  unsigned ready = 0;  // a bit per case
+  bool open = true;    // no word but open ones, which never come twice
+  bool simple = true;
+  bool same = true;
+};
+
+template <std::size_t I, class Case, std::size_t N>
+[[gnu::always_inline]] inline void poll_case(const Case& c, polled<N>& p) {
+  if constexpr (!Case::is_otherwise) {
+    const chan_core* k = c.chan.core();
+    if (!k) [[unlikely]]
+      return;
+    const std::uint64_t w = k->word.load(acquire);  // WORD acquire
+    p.words[I] = w;
+    if (word::kind_of(w) != word::open) p.open = false;
+    const stands how = Case::look(*k, w);
+    if (how == stands::ready) p.ready |= 1U << I;
+    if (how == stands::complicated) p.simple = false;
+  }
+}
+
+template <std::size_t I, class Case, std::size_t N>
+[[gnu::always_inline]] inline void poll_case_again(const Case& c, polled<N>& p) {
+  if constexpr (!Case::is_otherwise)
+    if (const chan_core* k = c.chan.core(); k && k->word.load(acquire) != p.words[I])  // WORD acquire
+      p.same = false;
+}
+
+template <class Case>
+[[gnu::always_inline]] inline void pass(Case& c) {
+  if constexpr (Case::is_otherwise) std::invoke(std::move(c.handler));
+}
+
 // The poll, inlined: one load per channel when nothing is there, one locked instruction when something is. The index of the case that took
-// place; the last one's (the otherwise's) if there is one and none was ready at one moment; or undecided, and nothing has happened.
+// place, its handler run; the otherwise's, if there is one and none was ready at one moment; or undecided, and nothing has happened.
 // The choice is uniform as select_ops' is: whatever is ready here can be taken here, or all is left to select_ops.
-template <bool Otherwise, class... Cases>
-[[gnu::always_inline]] inline std::size_t select_inlined(Cases&... cases) {
+// Case by case with constant indices: what the poll has seen stays in registers (a loop, or a lambda that is not inlined, keeps it in
+// memory: 4.1 ns for a try in vain instead of 1.7).
+template <bool Otherwise, std::size_t... I, class... Cases>
+[[gnu::always_inline]] inline std::size_t select_inlined(std::index_sequence<I...> /*of cases*/, Cases&... cases) {
   constexpr std::size_t n = sizeof...(Cases);
   M* m = self();
   if (!m) [[unlikely]]
     return undecided;
-  std::array<std::uint64_t, n> words{};
-  unsigned ready = 0;
-  bool open = true;  // no word but open ones, which never come twice
-  bool simple = true;
-  std::size_t i = 0;
-  const auto look = [&](const auto& c) {
-    using case_type = std::decay_t<decltype(c)>;
-    if constexpr (!case_type::is_otherwise) {
-      if (const chan_core* k = c.chan.core()) [[likely]] {
-        const std::uint64_t w = k->word.load(acquire);  // WORD acquire
-        words[i] = w;
-        if (word::kind_of(w) != word::open) open = false;
-        switch (case_type::look(*k, w)) {
-          case stands::idle:
-            break;
-          case stands::ready:
-            ready |= 1U << i;
-            break;
-          case stands::complicated:
-            simple = false;
-            break;
-        }
-      }
-    }
-    ++i;
-  };
-  (look(cases), ...);
-  if (!simple) [[unlikely]]
+  polled<n> p;
+  (poll_case<I>(cases, p), ...);
+  if (!p.simple) [[unlikely]]
     return undecided;
-  if (ready == 0) {
-    if (!Otherwise) return undecided;
-    if (!open) [[unlikely]]
-      return undecided;
+  if (p.ready == 0) {
+    if (!Otherwise || !p.open) return undecided;
     if constexpr (n > 2) {  // of two cases one is the otherwise
-      bool same = true;
-      i = 0;
-      const auto compare = [&](const auto& c) {
-        if constexpr (!std::decay_t<decltype(c)>::is_otherwise)
-          if (const chan_core* k = c.chan.core(); k && k->word.load(acquire) != words[i]) same = false;
-        ++i;
-      };
-      (compare(cases), ...);
-      if (!same) return undecided;
+      (poll_case_again<I>(cases, p), ...);
+      if (!p.same) return undecided;
     }
     cooperate(m);
+    (pass(cases), ...);
     return n - 1;
   }
-  if (const unsigned rest = ready & (ready - 1)) {
-    std::uint32_t count = 1;  // no popcount: a call, where the target's instruction set has none
-    for (unsigned r = rest; r != 0; r &= r - 1) ++count;
-    for (std::uint32_t skip = m->rand.below(count); skip > 0; --skip) ready &= ready - 1;
+  unsigned ready = p.ready;
+  if ((ready & (ready - 1)) != 0) {
+    // No loop and no branch on the random number, each of which would be mispredicted; one on the case is enough. No popcount, either: a
+    // call, where the target's instruction set has none.
+    if constexpr (n - Otherwise == 2) {
+      ready = 1U << m->rand.coin();
+    } else {
+      const std::uint32_t skip = m->rand.below(((ready >> I & 1) + ...));
+      ((ready = I < skip ? ready & (ready - 1) : ready), ...);
+    }
   }
-  const auto which = static_cast<std::size_t>(std::countr_zero(ready));
-  bool taken = false;
-  i = 0;
-  const auto take = [&](auto& c) {
-    if constexpr (!std::decay_t<decltype(c)>::is_otherwise)
-      if (i == which) taken = c.take(m, words[i]);
-    ++i;
-  };
-  (take(cases), ...);
-  return taken ? which : undecided;
+  const auto which = static_cast<unsigned>(std::countr_zero(ready));
+  return ((which == I && cases.take(m, p.words[I])) || ...) ? which : undecided;
 }
+
+// What the inlined poll leaves. A call of its own, so that its table of cases is no part of the frame of those who do not need it.
+template <bool Otherwise, class... Cases>
+[[gnu::noinline]] std::size_t select_out_of_line(Cases... cases) {
+  constexpr std::size_t n = sizeof...(Cases);
+  std::tuple<typename std::remove_reference_t<Cases>::slot...> slots;
+  return std::apply(
+      [&](auto&... slot) {
+        std::array<select_op, n> ops{cases.op(slot)...};
+        bool closed = false;
+        std::size_t which = select_ops(ops.data(), n - Otherwise, Otherwise, &closed);
+        if (which == no_case) which = n - 1;
+        std::size_t i = 0;
+        ((i++ == which ? cases.run(slot, closed) : void()), ...);
+        return which;
+      },
+      slots);
+}
+
+// In registers, if it fits: a case that is passed by reference is written to memory in each select, also where nothing is passed, and
+// the locked instruction to come waits for that.
+template <class Case>
+using passed = std::conditional_t<std::is_trivially_copyable_v<Case> && sizeof(Case) <= 16, Case, Case&>;
 
 }  // namespace rt
 
@@ -255,7 +294,7 @@ requires rt::channel_face<std::remove_cvref_t<C>> &&
     std::invocable<std::decay_t<F>, std::optional<typename std::remove_cvref_t<C>::value_type>>
 auto on_recv(C&& c, F&& handler = {}) {
   using T = typename std::remove_cvref_t<C>::value_type;
-  return rt::recv_case<T, std::decay_t<F>, rt::case_chan<C>>{rt::chan_of<C>(c), std::forward<F>(handler), std::nullopt};
+  return rt::recv_case<T, std::decay_t<F>, rt::case_chan<C>>{rt::chan_of<C>(c), std::forward<F>(handler)};
 }
 
 // A case that sends `value` to c (a chan or send_chan) and calls handler(). c as above.
@@ -285,22 +324,13 @@ requires(requires { std::decay_t<Cases>::is_otherwise; } && ...) std::size_t sel
   } else {
     constexpr std::array<bool, n> flags{std::decay_t<Cases>::is_otherwise...};
     static_assert(otherwises == 0 || flags[n - 1], "weft::select: otherwise comes last");
-    bool closed = false;
-    std::size_t which = rt::undecided;
-    if constexpr (n <= 8) which = rt::select_inlined<otherwises != 0>(cases...);
-    if (which == rt::undecided) {
-      std::array<rt::select_op, n> ops{[](auto& c) {
-        if constexpr (std::decay_t<decltype(c)>::is_otherwise)
-          return rt::select_op{};
-        else
-          return c.op();
-      }(cases)...};
-      which = rt::select_ops(ops.data(), n - otherwises, otherwises != 0, &closed);
-      if (which == rt::no_case) which = n - 1;
+    constexpr bool can_pass = otherwises != 0;
+    if constexpr (n <= 8) {
+      const std::size_t which = rt::select_inlined<can_pass>(std::make_index_sequence<n>{}, cases...);
+      if (which != rt::undecided) [[likely]]
+        return which;
     }
-    std::size_t i = 0;
-    ((i++ == which ? cases.run(closed) : void()), ...);
-    return which;
+    return rt::select_out_of_line<can_pass, rt::passed<std::remove_reference_t<Cases>>...>(cases...);
   }
 }
 
@@ -308,9 +338,7 @@ requires(requires { std::decay_t<Cases>::is_otherwise; } && ...) std::size_t sel
 class select_case {
  public:
   template <class C>
-  requires(!std::same_as<std::decay_t<C>, select_case>) && requires(std::decay_t<C>& c) {
-    { c.op() } -> std::same_as<rt::select_op>;
-  }
+  requires(!std::same_as<std::decay_t<C>, select_case>) && requires(std::decay_t<C>& c) { std::move(c).held(); }
   // NOLINTNEXTLINE(google-explicit-constructor,bugprone-forwarding-reference-overload): a braced list of cases is a list of select_case
   select_case(C&& c) : case_(hold(std::decay_t<C>(std::forward<C>(c)).held())) {}
 
@@ -327,9 +355,10 @@ class select_case {
   template <class C>
   struct holder final : any_case {
     explicit holder(C c) : held(std::move(c)) {}
-    rt::select_op op() override { return held.op(); }
-    void run(bool closed) override { held.run(closed); }
+    rt::select_op op() override { return held.op(value); }
+    void run(bool closed) override { held.run(value, closed); }
     C held;
+    typename C::slot value;
   };
   template <class C>
   static any_case* hold(C c) {
@@ -358,7 +387,8 @@ template <class F>
 std::size_t select(std::vector<select_case>& cases, rt::otherwise_case<F> what) {
   std::size_t which = select_case::choose(cases, true);
   if (which != rt::no_case) return which;
-  what.run(false);
+  rt::nothing none;
+  what.run(none, false);
   return cases.size();
 }
 

@@ -90,6 +90,12 @@ constexpr std::uint32_t head_of(std::uint64_t w) { return static_cast<std::uint3
 constexpr std::uint64_t ring(kind k, std::uint32_t head, std::uint32_t count) {
   return (head & position_mask) << head_shift | std::uint64_t{count} << 4 | k;
 }
+// One value more, one less: ring(k, head, count + 1) and ring(k, head + 1, count - 1), in one addition. This stands between the load of the
+// word and the compare-and-swap, and the next operation's load waits for that.
+constexpr std::uint64_t one_more(std::uint64_t w) { return w + (std::uint64_t{1} << 4); }
+constexpr std::uint64_t one_less(std::uint64_t w) {
+  return w + ((std::uint64_t{1} << head_shift) - (std::uint64_t{1} << 4));
+}
 constexpr std::uint64_t stamped(kind k, std::uint64_t stamp) { return stamp << 4 | k; }
 
 // receiver, sender
@@ -113,6 +119,8 @@ constexpr std::uint64_t ticket_of(std::uint64_t w) { return w >> 23; }
 constexpr std::uint64_t lone_select(kind k, std::size_t which, std::size_t seat, std::uint64_t ticket) {
   return ticket << 23 | std::uint64_t{seat} << 7 | std::uint64_t{which} << 3 | k;
 }
+static_assert(one_more(ring(closed, 5, 7)) == ring(closed, 5, 8) && one_less(ring(open, 5, 7)) == ring(open, 6, 6));
+static_assert(one_less(ring(open, position_mask, 1)) == ring(open, 0, 0));
 
 }  // namespace word
 }  // namespace weft::rt
