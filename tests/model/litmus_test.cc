@@ -17,7 +17,7 @@ using sim::report;
 using sim::strategy;
 
 // These are small enough to be seen in full, always.
-report check_all(const std::function<void()>& body) { return weft_test::check_all(body, {.schedules = 100'000'000}); }
+report check_all(const std::function<void()>& body) { return weft_test::check_all(body, {.schedules = 2'000'000'000}); }
 
 // Results of up to four small numbers, by all schedules.
 class outcomes {

@@ -28,7 +28,7 @@ inline void print(const char* what, const sim::report& r) {
 // Every schedule of `body`, or, when there are too many, all with so many preemptions. Fails the test when one fails.
 inline sim::report check_all(const std::function<void()>& body, sim::plan p = {}) {
   p.how = sim::strategy::exhaustive;
-  if (p.schedules == 1000) p.schedules = static_cast<std::uint64_t>(scaled(2'000'000));
+  p.schedules = static_cast<std::uint64_t>(scaled(p.schedules == 1000 ? 2'000'000 : static_cast<int>(p.schedules)));
   sim::report r = sim::explore(p, body);
   print(p.preemptions < 0 ? "exhaustive" : "preemptions", r);
   EXPECT_FALSE(r.failed) << r.message;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
 // For tools/mutants: WEFT_SIM_SITES=file makes the model tests write there which test comes by which atomic operations,
-// "suite.test<tab>file:line kind orders" a line.
+// "suite.test<tab>file:line kind orders<tab>times" a line, and how long each test took: "suite.test<tab>seconds".
 
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <string>
 
 #include "model.h"
@@ -16,6 +17,7 @@ class site_listener : public ::testing::EmptyTestEventListener {
   void OnTestStart(const ::testing::TestInfo&) override {
     weft::sim::watch_sites(true);
     weft::sim::sites_seen();
+    start_ = std::clock();
   }
   void OnTestEnd(const ::testing::TestInfo& t) override {
     std::FILE* out = std::fopen(std::getenv("WEFT_SIM_SITES"), "a");
@@ -26,9 +28,14 @@ class site_listener : public ::testing::EmptyTestEventListener {
       std::fprintf(out, "%s.%s\t%s\n", t.test_suite_name(), t.name(), sites.substr(at, end - at).c_str());
       at = end + 1;
     }
+    std::fprintf(out, "%s.%s\t%.3f\n", t.test_suite_name(), t.name(),
+                 static_cast<double>(std::clock() - start_) / CLOCKS_PER_SEC);
     std::fclose(out);
   }
   // NOLINTEND(readability-identifier-naming)
+
+ private:
+  std::clock_t start_ = 0;
 };
 
 const bool listening = [] {

@@ -378,9 +378,6 @@ class explorer {
 
   // `seed` has failed (random, pct), or the path has: explains it.
   void explain(report& r, std::uint64_t seed) {
-    r.failed = true;
-    r.message = m_.message;
-    r.seed = seed;
     m_.recording = true;
     one(seed);
     m_.recording = false;
@@ -479,7 +476,10 @@ report explore(const plan& p, const std::function<void()>& body) {
     if (m.failed) {
       r.points = m.total_points;
       r.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      e.explain(r, seed);
+      r.failed = true;
+      r.message = m.message;
+      r.seed = seed;
+      if (!std::getenv("WEFT_SIM_BRIEF")) e.explain(r, seed);
       break;
     }
     if (mine.how == strategy::exhaustive && !next_path(m)) {

@@ -76,7 +76,7 @@ struct report {
 };
 
 // Runs `body` according to `p`, until it fails or the plan is done. Not from inside of a run. WEFT_SIM_SEED=n in the environment
-// runs the schedule with that seed only (random, pct) and prints its trace.
+// runs the schedule with that seed only (random, pct) and prints its trace. WEFT_SIM_BRIEF: a failure is not explained.
 report explore(const plan& p, const std::function<void()>& body);
 
 // One run, with its trace, whatever becomes of it.
@@ -116,7 +116,7 @@ moment mark();
 bool happened(moment m);
 
 // Places in the source at which atomics were used by any run since watch_sites(true), or since the last call: "file:line kind
-// orders", one a line.
+// orders<tab>times", one a line.
 void watch_sites(bool on);
 std::string sites_seen();
 // From now on the operation `kind` (load, store, rmw, cas, fence, fence_of_all) that stands in `file` (its end will do) at `line` has the

@@ -228,6 +228,7 @@ struct seen_site {
   what kind;
   int order;
   int fail;
+  std::uint64_t times;
 };
 
 struct mutation {
@@ -305,7 +306,7 @@ struct machine {
   mutation mutant;
   bool watching_sites = false;
   std::vector<seen_site> seen_sites;
-  std::unordered_map<std::uint64_t, bool> seen_keys;
+  std::unordered_map<std::uint64_t, std::size_t> seen_keys;  // in seen_sites
   std::string sites() const;
 
   std::uint64_t next_random() noexcept;

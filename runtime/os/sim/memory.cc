@@ -3,6 +3,8 @@
 // The simulated memory; its model is told in machine.h.
 
 #include <algorithm>
+#include <map>
+#include <string>
 
 #include "machine.h"
 
@@ -88,6 +90,8 @@ stored& open_place(location& l, int place) {
 }
 
 int oldest_readable(machine& m, location& l, const vthread& t, bool sc) {
+  // Most loads and stores are of what the thread itself used last: no clock need be looked at as a whole.
+  if (l.nth(l.n - 1).seen[t.id] <= t.now.hb[t.id]) return l.n - 1;
   clock known = t.now.hb;
   known.join(t.now.sc);
   if (sc) known.join(m.global_sc);
@@ -108,8 +112,7 @@ void mark_seen(machine& m, stored& s, vthread& t, bool sc) {
 
 void take_over(stored& s, vthread& t, bool acquire_it) {
   if (!s.carries) return;
-  if (acquire_it) t.now.join(s.carried);
-  t.pend.join(s.carried);
+  (acquire_it ? t.now : t.pend).join(s.carried);
 }
 
 int newest_or_stale(machine& m, location& l, vthread& t, int low, int last) {
@@ -504,8 +507,9 @@ void saw_site(machine& m, site s, what kind, order_t o, order_t fail_order) {
   std::uint64_t key = (reinterpret_cast<std::uintptr_t>(s.file) << 20) ^ (static_cast<std::uint64_t>(s.line) << 8) ^
                       static_cast<std::uint64_t>(kind) ^ (static_cast<std::uint64_t>(o) << 56) ^
                       (static_cast<std::uint64_t>(fail_order) << 60);
-  if (m.seen_keys.emplace(key, true).second)
-    m.seen_sites.push_back({s.file, s.line, kind, static_cast<int>(o), static_cast<int>(fail_order)});
+  auto [it, fresh] = m.seen_keys.emplace(key, m.seen_sites.size());
+  if (fresh) m.seen_sites.push_back({s.file, s.line, kind, static_cast<int>(o), static_cast<int>(fail_order), 0});
+  ++m.seen_sites[it->second].times;
 }
 
 const char* order_name(int o) {
@@ -530,17 +534,15 @@ const char* order_name(int o) {
 const char* name_of_order(int o) { return order_name(o); }
 
 std::string machine::sites() const {
-  std::vector<std::string> lines;
+  std::map<std::string, std::uint64_t> lines;  // a header's line has a name for each file that includes it
   for (const seen_site& s : seen_sites) {
     std::string line =
         std::string(s.file) + ":" + std::to_string(s.line) + " " + to_string(s.kind) + " " + order_name(s.order);
     if (s.kind == what::cas) line += std::string(" ") + order_name(s.fail);
-    lines.push_back(line);
+    lines[line] += s.times;
   }
-  std::sort(lines.begin(), lines.end());
-  lines.erase(std::unique(lines.begin(), lines.end()), lines.end());
   std::string text;
-  for (const std::string& l : lines) text += l + "\n";
+  for (const auto& [line, times] : lines) text += line + "\t" + std::to_string(times) + "\n";
   return text;
 }
 
