@@ -181,8 +181,8 @@ struct typed_chan {
   // To a lone receiver.
   [[gnu::always_inline]] static bool send_to_lone(M* m, chan_core* c, std::uint64_t w, T* from) {
     std::uint64_t open = word::stamped(word::open, next_stamp(m->p));
-    // WORD, and COMMIT acquire <- the receiver's park: it is ours, with its slot.
-    if (!c->word.compare_exchange_strong(w, open, acq_rel, relaxed)) [[unlikely]]
+    // COMMIT acquire <- the receiver's park: it is ours, with its slot. Not release: see chan_core.h, Edges.
+    if (!c->word.compare_exchange_strong(w, open, acquire, relaxed)) [[unlikely]]
       return false;
     waiter* r = word::waiter_of(w);
     hand_over(r->slot, from);
@@ -195,7 +195,7 @@ struct typed_chan {
   // From a lone sender.
   [[gnu::always_inline]] static bool receive_from_lone(M* m, chan_core* c, std::uint64_t w, std::optional<T>* to) {
     std::uint64_t open = word::stamped(word::open, next_stamp(m->p));
-    if (!c->word.compare_exchange_strong(w, open, acq_rel, relaxed)) [[unlikely]]  // WORD, COMMIT acquire
+    if (!c->word.compare_exchange_strong(w, open, acquire, relaxed)) [[unlikely]]  // COMMIT acquire
       return false;
     waiter* s = word::waiter_of(w);
     hand_over(to, s->slot);
@@ -207,8 +207,8 @@ struct typed_chan {
 
   // Into a ring that has room.
   [[gnu::always_inline]] static bool send_to_ring(M* m, chan_core* c, std::uint64_t w, T* from) {
-    // WORD: position head + count is ours.
-    if (!c->word.compare_exchange_strong(w, word::one_more(w), acq_rel, relaxed)) [[unlikely]]
+    // Position head + count is ours. MOVE release -> a select's poll.
+    if (!c->word.compare_exchange_strong(w, word::one_more(w), release, relaxed)) [[unlikely]]
       return false;
     if (ring_put(*c, word::head_of(w) + word::count_of(w), from)) [[unlikely]]
       m = self();
@@ -218,8 +218,8 @@ struct typed_chan {
 
   // Out of one that is not empty.
   [[gnu::always_inline]] static bool receive_from_ring(M* m, chan_core* c, std::uint64_t w, std::optional<T>* to) {
-    // WORD: position head is ours.
-    if (!c->word.compare_exchange_strong(w, word::one_less(w), acq_rel, relaxed)) [[unlikely]]
+    // Position head is ours. MOVE release -> a select's poll.
+    if (!c->word.compare_exchange_strong(w, word::one_less(w), release, relaxed)) [[unlikely]]
       return false;
     if (ring_take(*c, word::head_of(w), to)) [[unlikely]]
       m = self();
@@ -231,7 +231,7 @@ struct typed_chan {
   [[gnu::always_inline]] static bool send(chan_core* c, T* from) {
     M* m = self();
     if (c && m) [[likely]] {
-      std::uint64_t w = c->word.load(acquire);  // WORD acquire
+      std::uint64_t w = c->word.load(relaxed);  // relaxed: who takes something by it acquires
       if (word::kind_of(w) == word::receiver) {
         if (send_to_lone(m, c, w, from)) [[likely]]
           return true;
@@ -255,7 +255,7 @@ struct typed_chan {
   [[gnu::always_inline]] static bool receive(chan_core* c, std::optional<T>* to) {
     M* m = self();
     if (c && m) [[likely]] {
-      std::uint64_t w = c->word.load(acquire);  // WORD acquire
+      std::uint64_t w = c->word.load(relaxed);  // relaxed: who takes something by it acquires
       if (word::kind_of(w) == word::sender) {
         if (receive_from_lone(m, c, w, to)) [[likely]]
           return true;

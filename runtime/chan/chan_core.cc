@@ -20,8 +20,8 @@ parked wait_at(caller& me, atomic<std::uint64_t>& where, std::uint64_t expected,
                bool in_section) {
   if (me.m) return park_slow(me.m, where, expected, desired, why, in_section ? &me.smr->pin : nullptr);
   me.thread.woken.store(0, relaxed);
-  // COMMIT, for a thread: nothing to save, the waiter and its slot are carried.
-  if (!where.compare_exchange_strong(expected, desired, acq_rel, acquire)) return parked::no;
+  // COMMIT release, for a thread: nothing to save, the waiter and its slot are carried, and its node.
+  if (!where.compare_exchange_strong(expected, desired, release, relaxed)) return parked::no;
   if (in_section) smr_leave(me.smr);
   block_thread(me.thread);
   return finish_park(&me.thread);
@@ -41,8 +41,8 @@ chan_result result_of(parked how) { return how == parked::done ? chan_result::do
 // looks again. Unless `no`, it waited, and the section is over.
 parked wait_in_list(chan_core* c, caller& me, std::uint64_t w, wait_node* end, waiter* who, wait_reason why) {
   wait_node* last = find_last(c, me, w);
-  // acquire: BOTH, see take_both.
-  if (!last || (end ? last != end : any_both(c->both.load(acquire)))) return parked::no;
+  // relaxed: BOTH, see take_both.
+  if (!last || (end ? last != end : any_both(c->both.load(relaxed)))) return parked::no;
   wait_node* n = make_node(me, who, word::kind_of(w), last->position.load(relaxed));
   parked how = wait_at(me, last->next, 0, link::to(n), why, true);
   if (how == parked::no) smr_free(me.smr, n);
@@ -79,7 +79,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* s
     return gave_way(chan_result::would_block);
   };
   for (;;) {
-    std::uint64_t w = c->word.load(acquire);  // WORD acquire
+    std::uint64_t w = c->word.load(acquire);  // WORD acquire: the seat of a lone select
     switch (word::kind_of(w)) {
       case word::closed:
         return gave_way(chan_result::closed);
@@ -87,8 +87,8 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* s
         std::uint32_t count = word::count_of(w);
         if (c->capacity != 0 && count < c->capacity) {
           std::uint32_t head = word::head_of(w);
-          // WORD: position head + count is ours. A failure means that another operation took effect.
-          if (!c->word.compare_exchange_weak(w, word::one_more(w), acq_rel, relaxed)) continue;
+          // Position head + count is ours. MOVE release -> a select's poll. A failure means that another operation took effect.
+          if (!c->word.compare_exchange_weak(w, word::one_more(w), release, relaxed)) continue;
           c->ops->ring_put(*c, head + count, from);
           cooperate(self());
           return chan_result::done;
@@ -104,7 +104,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* s
       }
       case word::receiver: {
         // WORD, and COMMIT acquire <- its park: the waiter is ours, with its slot.
-        if (!c->word.compare_exchange_strong(w, word::stamped(word::open, stamp_of(me)), acq_rel, relaxed)) continue;
+        if (!c->word.compare_exchange_strong(w, word::stamped(word::open, stamp_of(me)), acquire, relaxed)) continue;
         waiter* r = word::waiter_of(w);
         c->ops->hand_over(r->slot, from);
         ready(self(), r);
@@ -122,8 +122,8 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* s
       }
       case word::select_receiver: {
         partner r = claim_lone(w);
-        // WORD. A failure: somebody else has moved it on, for the same reason.
-        c->word.compare_exchange_strong(w, word::stamped(word::open, stamp_of(me)), acq_rel, relaxed);
+        // relaxed: the claim has carried all there is. A failure: somebody else has moved it on, for the same reason.
+        c->word.compare_exchange_strong(w, word::stamped(word::open, stamp_of(me)), relaxed, relaxed);
         if (!r.who) continue;
         c->ops->hand_over(r.slot, from);
         ready(self(), r.who);
@@ -148,7 +148,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* s
         return chan_result::done;
       }
       case word::senders: {
-        if (!may_block && !(w & word::closing) && !any_both(c->both.load(acquire))) return nothing(w);
+        if (!may_block && !(w & word::closing) && !any_both(c->both.load(relaxed))) return nothing(w);
         waiter* who = me.who();
         who->slot = from;
         smr_enter(me.smr);
@@ -188,15 +188,15 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
     return gave_way(chan_result::would_block);
   };
   for (;;) {
-    std::uint64_t w = c->word.load(acquire);  // WORD acquire
+    std::uint64_t w = c->word.load(acquire);  // WORD acquire: the seat of a lone select; what came before a close
     switch (word::kind_of(w)) {
       case word::closed:
       case word::open: {
         bool closed = word::kind_of(w) == word::closed;
         if (c->capacity != 0 && word::count_of(w) != 0) {
           std::uint32_t head = word::head_of(w);
-          // WORD: position head is ours.
-          if (!c->word.compare_exchange_weak(w, word::one_less(w), acq_rel, relaxed)) continue;
+          // Position head is ours. MOVE release -> a select's poll.
+          if (!c->word.compare_exchange_weak(w, word::one_less(w), release, relaxed)) continue;
           c->ops->ring_take(*c, head, to);
           cooperate(self());
           return chan_result::done;
@@ -213,7 +213,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
       }
       case word::sender: {
         // WORD, and COMMIT acquire <- its park.
-        if (!c->word.compare_exchange_strong(w, word::stamped(word::open, stamp_of(me)), acq_rel, relaxed)) continue;
+        if (!c->word.compare_exchange_strong(w, word::stamped(word::open, stamp_of(me)), acquire, relaxed)) continue;
         waiter* s = word::waiter_of(w);
         c->ops->hand_over(to, s->slot);
         ready(self(), s);
@@ -231,8 +231,8 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
       }
       case word::select_sender: {
         partner s = claim_lone(w);
-        c->word.compare_exchange_strong(w, word::stamped(word::open, stamp_of(me)), acq_rel,
-                                        relaxed);  // WORD, as in send
+        c->word.compare_exchange_strong(w, word::stamped(word::open, stamp_of(me)), relaxed,
+                                        relaxed);  // as in send
         if (!s.who) continue;
         c->ops->hand_over(to, s.slot);
         ready(self(), s.who);
@@ -266,7 +266,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
         return chan_result::done;
       }
       case word::receivers: {
-        if (!may_block && !(w & word::closing) && !any_both(c->both.load(acquire))) return nothing(w);
+        if (!may_block && !(w & word::closing) && !any_both(c->both.load(relaxed))) return nothing(w);
         waiter* who = me.who();
         who->slot = to;
         smr_enter(me.smr);
@@ -298,17 +298,19 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
 bool close_chan(chan_core* c) {
   caller me;
   for (;;) {
-    std::uint64_t w = c->word.load(acquire);  // WORD acquire
+    std::uint64_t w = c->word.load(relaxed);  // relaxed: each move acquires what it needs
     switch (word::kind_of(w)) {
       case word::closed:
         return false;
       case word::open: {
         std::uint64_t closed = (w & ~word::kind_mask) | word::closed;
-        if (c->word.compare_exchange_strong(w, closed, acq_rel, relaxed)) return true;
+        // WORD release, here and below: what came before the close, for whoever finds the channel closed.
+        if (c->word.compare_exchange_strong(w, closed, release, relaxed)) return true;
         continue;
       }
       case word::receiver:
       case word::sender: {
+        // acq_rel: and COMMIT acquire, the waiter is ours.
         if (!c->word.compare_exchange_strong(w, word::stamped(word::closed, stamp_of(me)), acq_rel, relaxed)) continue;
         waiter* who = word::waiter_of(w);
         who->result = outcome::closed;
@@ -317,7 +319,7 @@ bool close_chan(chan_core* c) {
       }
       case word::select_receiver:
       case word::select_sender: {
-        // Closed first: a select that still registers will find it so.
+        // Closed first: a select that still registers will find it so. acq_rel: and the seat, which the word names.
         if (!c->word.compare_exchange_strong(w, word::stamped(word::closed, stamp_of(me)), acq_rel, relaxed)) continue;
         if (waiter* who = claim_lone(w).who) {
           who->result = outcome::closed;
@@ -328,7 +330,7 @@ bool close_chan(chan_core* c) {
       case word::receivers:
       case word::senders: {
         if (w & word::closing) return false;  // somebody else's close: this one comes second
-        if (!c->word.compare_exchange_strong(w, w | word::closing, acq_rel, relaxed)) continue;
+        if (!c->word.compare_exchange_strong(w, w | word::closing, release, relaxed)) continue;
         // Ours. Helpers or not, it is over only when every waiter has been taken.
         for (;;) {
           section in(me.smr);
@@ -345,10 +347,11 @@ void drop_list(chan_core* c) noexcept {
   caller me;
   section in(me.smr);
   for (;;) {
-    std::uint64_t w = c->word.load(acquire);
+    // relaxed, both: the last handle; ordered by refs
+    std::uint64_t w = c->word.load(relaxed);
     if (!word::is_list(w)) return;
     wait_node* n = word::node_of(w);
-    std::uint64_t next = n->next.load(acquire);
+    std::uint64_t next = n->next.load(relaxed);
     // All are dead: who waits, waits on a handle. One that is not is left to its fate, without its node.
     unlink(c, me, w, n, link::marked(next) ? next : next | link::dead);
   }

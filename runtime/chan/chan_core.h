@@ -26,10 +26,16 @@
 // Edges
 //   name          release side                       acquire side                    carries                          model test
 //   COMMIT        park's commit (arch/switch.h)      who takes the waiter            the waiter, saved; its slot      chan_small, meet*
-//   WORD          every move                         every load of the word          moves before it                  chan_small, chan_large
+//   WORD          who puts a node, a seat, or        who goes by it                  the node, the seat; what was     chan_small, close_*;
+//                 closed there                                                       done before the close            go_chan.close_*
+//   MOVE          send and receive by the ring       a select's poll: two words read what came before, in other       go_select, otherwise_*
+//                                                    one after the other             channels
 //   RING-FULL     ring_put                           ring_take                       the value                        chan_small, buffer*
 //   RING-FREE     ring_take                          ring_put                        the slot has been emptied        chan_large, ring_goes_round
 //   LIST-*        see wait_list.h
+//
+// A partner takes a lone waiter away by an exchange that acquires, and passes nothing on: what it gives the waiter goes by ready. (That
+// the waiter of a lone word can be another time's, of the same goroutine, is why the exchange must acquire, whatever was loaded before.)
 
 #pragma once
 

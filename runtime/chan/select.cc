@@ -86,7 +86,7 @@ class attempt {
         std::size_t which = any_ready(asked);
         if (which == no_case) break;
         select_op& op = ops_[which];
-        op.both_seen = op.chan->both.load(acquire);
+        op.both_seen = op.chan->both.load(relaxed);  // relaxed: BOTH
         chan_result r =
             op.send ? send_slow(op.chan, op.slot, false, &op.seen) : receive_slow(op.chan, op.slot, false, &op.seen);
         if (r != chan_result::would_block) {
@@ -129,7 +129,7 @@ class attempt {
           how = park(me.m, *word_, from, to, wait_reason::select);  // SELECT release: saved, slots in place
         } else {
           thread.woken.store(0, relaxed);
-          if (word_->compare_exchange_strong(from, to, acq_rel, acquire)) {  // SELECT release
+          if (word_->compare_exchange_strong(from, to, release, relaxed)) {  // SELECT release
             block_thread(thread);
             how = finish_park(&thread);
           }
@@ -167,8 +167,8 @@ class attempt {
       select_op& op = ops_[i];
       if (!op.chan) continue;
       ++asked;
-      std::uint64_t both = op.chan->both.load(acquire);
-      std::uint64_t w = op.chan->word.load(acquire);  // WORD acquire
+      std::uint64_t both = op.chan->both.load(relaxed);
+      std::uint64_t w = op.chan->word.load(relaxed);  // relaxed, both: hints; the try looks for itself
       if (op.tried && w == op.seen && both == op.both_seen) continue;
       if (look_at(*op.chan, w, op.send, any_both(both)) == look::not_ready) continue;
       if (++ready == 1 || random().below(ready) == 0) found = i;
@@ -183,14 +183,15 @@ class attempt {
     for (std::size_t i = 0; i < n_; ++i) {
       select_op& op = ops_[i];
       if (!op.chan) continue;
-      op.both_seen = op.chan->both.load(acquire);
+      op.both_seen = op.chan->both.load(relaxed);
+      // MOVE, WORD acquire: whose last move we see, of him we know what he did to the other channels before it.
       op.seen = op.chan->word.load(acquire);
       if (word::kind_of(op.seen) == (op.send ? word::sender : word::receiver)) {
         kind8 k = op.send ? word::senders : word::receivers;
         wait_node* n = node_of_lone(me, op.seen, static_cast<word::kind>(k));
         std::uint64_t list = word::list(static_cast<word::kind>(k), n, 0);
         // WORD, LIST-APPEND release
-        if (!op.chan->word.compare_exchange_strong(op.seen, list, acq_rel, relaxed)) {
+        if (!op.chan->word.compare_exchange_strong(op.seen, list, release, relaxed)) {
           smr_free(me.smr, n);
           return false;
         }
@@ -208,7 +209,8 @@ class attempt {
     }
     for (std::size_t i = 0; i < n_; ++i) {
       const select_op& op = ops_[i];
-      if (op.chan && (op.chan->word.load(acquire) != op.seen || op.chan->both.load(acquire) != op.both_seen))
+      // relaxed: what the first round knows of, this one does not miss.
+      if (op.chan && (op.chan->word.load(relaxed) != op.seen || op.chan->both.load(relaxed) != op.both_seen))
         return false;
     }
     return true;
@@ -232,8 +234,8 @@ class attempt {
 
   // Step 5. What our word held at the end.
   std::uint64_t withdraw_all() {
-    // SELECT-WON acquire <- the claim.
-    std::uint64_t won = word_->load(acquire);
+    // relaxed: SELECT-WON. Who claimed us, or saw us claimed, has readied us since; or our own commit has just failed on what it says.
+    std::uint64_t won = word_->load(relaxed);
     word_->store(won & ~std::uint64_t{15}, relaxed);  // idle. relaxed: claims fail on either
     caller now;
     for (std::size_t i = 0; i < n_; ++i) {
@@ -241,7 +243,7 @@ class attempt {
       if (op.lone != 0) {
         withdraw_lone(op.chan, now, op.lone);
       } else if (op.chan && op.node) {
-        if (op.node->other_slot) op.chan->both.fetch_sub(1, release);
+        if (op.node->other_slot) op.chan->both.fetch_sub(1, relaxed);  // relaxed: nobody is to be met by it any more
         withdraw(op.chan, now, op.node);
         op.node = nullptr;
       }
@@ -263,12 +265,12 @@ class attempt {
         opposite = &ops_[i];
         if (opposite->node) return true;
       }
-      std::uint64_t w = c->word.load(acquire);
+      std::uint64_t w = c->word.load(relaxed);  // relaxed: nothing is read on the strength of it
       if (seat_ && !opposite && index <= word::max_lone_case && word::kind_of(w) == word::open) {
         std::uint64_t lone =
             word::lone_select(op.send ? word::select_sender : word::select_receiver, index, seat_->number, ticket);
         // WORD release: the seat. A failure means that somebody else has come.
-        if (c->word.compare_exchange_strong(w, lone, acq_rel, relaxed)) {
+        if (c->word.compare_exchange_strong(w, lone, release, relaxed)) {
           op.lone = lone;
           return true;
         }
@@ -281,7 +283,7 @@ class attempt {
     if (opposite) {
       n->other_slot = opposite->slot;
       n->other_case = static_cast<std::uint16_t>(opposite - ops_);
-      c->both.fetch_add(one_both, seq_cst);  // BOTH: before the node is seen
+      c->both.fetch_add(one_both, relaxed);  // BOTH. relaxed: before the node is seen, which carries it
     }
     section in(me.smr);
     for (;;) {
@@ -295,7 +297,7 @@ class attempt {
         n->position.store(head, relaxed);
         // WORD, LIST-APPEND release
         if (!c->word.compare_exchange_strong(w, word::list(static_cast<word::kind>(mine), n, op.send ? head : 0),
-                                             acq_rel, relaxed))
+                                             release, relaxed))
           continue;
         op.node = n;
         return true;
@@ -305,7 +307,8 @@ class attempt {
         if (opposite) break;  // our partner, by the other case
         wait_node* first = node_of_lone(me, w, static_cast<word::kind>(mine));
         first->next.store(link::to(n), relaxed);
-        if (!c->word.compare_exchange_strong(w, word::list(static_cast<word::kind>(mine), first, 0), acq_rel,
+        // WORD, LIST-APPEND release
+        if (!c->word.compare_exchange_strong(w, word::list(static_cast<word::kind>(mine), first, 0), release,
                                              relaxed)) {
           smr_free(me.smr, first);
           continue;
@@ -319,16 +322,16 @@ class attempt {
       if (!last) continue;
       // Somebody stands here who is also our partner, or (opposite) we come to stand where others are: the poll has looked, but before
       // this node could be seen. A look behind it is needed.
-      std::uint64_t both = c->both.load(acquire);
+      std::uint64_t both = c->both.load(relaxed);  // relaxed: BOTH
       if (static_cast<std::uint32_t>(both) > (opposite ? 1U : 0U) && foreign_both(me, w)) break;
       if (opposite && foreign_any(w)) break;
       n->position.store(last->position.load(relaxed), relaxed);
       std::uint64_t none = 0;
-      if (!last->next.compare_exchange_strong(none, link::to(n), acq_rel, relaxed)) continue;  // LIST-APPEND release
+      if (!last->next.compare_exchange_strong(none, link::to(n), release, relaxed)) continue;  // LIST-APPEND release
       op.node = n;
       return true;
     }
-    if (opposite) c->both.fetch_sub(1, release);
+    if (opposite) c->both.fetch_sub(1, relaxed);
     smr_free(me.smr, n);
     return false;
   }
@@ -355,7 +358,8 @@ class attempt {
 
   static bool lives(const wait_node* n) {
     if (!n->select) return true;
-    std::uint64_t s = n->select->load(acquire);
+    // relaxed: the node was seen, so its ticket is; a state that is too old makes us look once more, and no more.
+    std::uint64_t s = n->select->load(relaxed);
     return sel::ticket_of(s) == sel::ticket_of(n->ticket) &&
            (sel::phase_of(s) == sel::waiting || sel::phase_of(s) == sel::registering);
   }
@@ -377,7 +381,7 @@ std::size_t wait_alone(select_op* ops, std::size_t n, bool* closed) {
     chan_core* c = ops[i].chan;
     ops[i].lone = 0;
     if (!c) continue;
-    ops[i].seen = c->word.load(acquire);
+    ops[i].seen = c->word.load(relaxed);  // relaxed: nothing is read on the strength of it
     if (c->capacity != 0 || word::kind_of(ops[i].seen) != word::open) return no_case;
   }
   select_seat* seat = take_seat(m->smr);
@@ -393,7 +397,7 @@ std::size_t wait_alone(select_op* ops, std::size_t n, bool* closed) {
     const std::uint64_t lone =
         word::lone_select(ops[i].send ? word::select_sender : word::select_receiver, i, seat->number, ticket);
     // WORD release: the seat. A failure means that somebody else has come; or we ourselves, by another case.
-    if (!c->word.compare_exchange_strong(ops[i].seen, lone, acq_rel, relaxed)) {
+    if (!c->word.compare_exchange_strong(ops[i].seen, lone, release, relaxed)) {
       registered = false;
       break;
     }
@@ -403,7 +407,7 @@ std::size_t wait_alone(select_op* ops, std::size_t n, bool* closed) {
   if (registered)  // SELECT release: saved, slots in place
     how =
         park(m, seat->word, sel::make(ticket, sel::registering), sel::make(ticket, sel::waiting), wait_reason::select);
-  const std::uint64_t won = seat->word.load(acquire);       // SELECT-WON acquire <- the claim
+  const std::uint64_t won = seat->word.load(relaxed);       // relaxed: SELECT-WON, as in withdraw_all
   seat->word.store(sel::make(ticket, sel::idle), relaxed);  // relaxed: claims fail on either
   m = self();
   for (std::size_t i = 0; i < n; ++i) {
@@ -411,7 +415,8 @@ std::size_t wait_alone(select_op* ops, std::size_t n, bool* closed) {
     chan_core* c = ops[i].chan;
     std::uint64_t w = c->word.load(relaxed);  // relaxed: what is ours has not changed; the rest is withdraw_lone's
     if (w == ops[i].lone &&
-        c->word.compare_exchange_strong(w, word::stamped(word::open, next_stamp(m->p)), acq_rel, relaxed))  // WORD
+        c->word.compare_exchange_strong(w, word::stamped(word::open, next_stamp(m->p)), relaxed,
+                                        relaxed))  // relaxed: carries nothing
       continue;
     if (word::is_list(w)) {
       caller me;

@@ -201,7 +201,7 @@ template <std::size_t I, class Case, std::size_t N>
     const chan_core* k = c.chan.core();
     if (!k) [[unlikely]]
       return;
-    const std::uint64_t w = k->word.load(acquire);  // WORD acquire
+    const std::uint64_t w = k->word.load(acquire);  // MOVE acquire
     p.words[I] = w;
     if (word::kind_of(w) != word::open) p.open = false;
     const stands how = Case::look(*k, w);
@@ -213,7 +213,7 @@ template <std::size_t I, class Case, std::size_t N>
 template <std::size_t I, class Case, std::size_t N>
 [[gnu::always_inline]] inline void poll_case_again(const Case& c, polled<N>& p) {
   if constexpr (!Case::is_otherwise)
-    if (const chan_core* k = c.chan.core(); k && k->word.load(acquire) != p.words[I])  // WORD acquire
+    if (const chan_core* k = c.chan.core(); k && k->word.load(relaxed) != p.words[I])  // relaxed: as in select.cc, 2
       p.same = false;
 }
 

@@ -109,16 +109,17 @@ select_seat& seat_of(std::uint64_t w) {
 partner claim_lone(std::uint64_t w) {
   select_seat& seat = seat_of(w);
   std::uint64_t ticket = word::ticket_of(w);
-  std::uint64_t s = seat.word.load(acquire);  // SELECT acquire <- its commit: saved, its slots in place
+  std::uint64_t s = seat.word.load(relaxed);  // relaxed: the exchanges decide
   while (sel::ticket_of(s) == ticket) {
     if (sel::phase_of(s) == sel::waiting) {
-      // SELECT. A failure means that another case was faster.
-      if (!seat.word.compare_exchange_strong(s, sel::make(ticket, sel::met, word::case_of(w)), acq_rel, acquire))
+      // SELECT acquire <- its commit: saved, its slots in place. A failure means that another case was faster.
+      if (!seat.word.compare_exchange_strong(s, sel::make(ticket, sel::met, word::case_of(w)), acquire, relaxed))
         continue;
       return {seat.who.load(relaxed), seat.ops.load(relaxed)[word::case_of(w)].slot};  // relaxed: SELECT
     }
     if (sel::phase_of(s) != sel::registering) break;
-    if (seat.word.compare_exchange_strong(s, sel::make(ticket, sel::again), acq_rel, acquire)) break;
+    // relaxed: what it is to find it finds by exchanges.
+    if (seat.word.compare_exchange_strong(s, sel::make(ticket, sel::again), relaxed, relaxed)) break;
   }
   return {};
 }
@@ -143,10 +144,10 @@ namespace {
 void retire(chan_core* c, caller& me, wait_node* n) {
   if (c->tail.load(seq_cst) == n) {  // B2
     wait_node* hint = n;
-    c->tail.compare_exchange_strong(hint, nullptr, seq_cst, relaxed);
+    c->tail.compare_exchange_strong(hint, nullptr, relaxed, relaxed);
   }
-  // acq_rel: the last holder retires it after all that the other one did with it.
-  if (n->select && n->holders.fetch_sub(1, acq_rel) != 1) return;
+  // relaxed: both holders let go within a section, so the node's reuse waits for both.
+  if (n->select && n->holders.fetch_sub(1, relaxed) != 1) return;
   smr_retire(me.smr, n);
 }
 
@@ -156,20 +157,21 @@ enum class claim_result { ours, not_any_more };
 claim_result claim_waiter(wait_node* n) {
   if (!n->select) return claim_result::ours;
   std::uint64_t ticket = sel::ticket_of(n->ticket);
-  std::uint64_t s = n->select->load(acquire);  // SELECT acquire <- its commit: saved, its slots in place
+  std::uint64_t s = n->select->load(relaxed);  // relaxed: what decides acquires
   for (;;) {
     if (sel::ticket_of(s) != ticket) return claim_result::not_any_more;
     switch (sel::phase_of(s)) {
       case sel::waiting:
-        // SELECT. A failure means that another case was faster.
-        if (n->select->compare_exchange_strong(s, n->ticket, acq_rel, acquire)) return claim_result::ours;
+        // SELECT acquire <- its commit: saved, its slots in place. A failure means that another case was faster.
+        if (n->select->compare_exchange_strong(s, n->ticket, acquire, relaxed)) return claim_result::ours;
         continue;
       case sel::registering:
-        if (n->select->compare_exchange_strong(s, sel::make(ticket, sel::again), acq_rel, acquire))
+        if (n->select->compare_exchange_strong(s, sel::make(ticket, sel::again), relaxed, relaxed))
           return claim_result::not_any_more;
         continue;
       case sel::fired:
-        return s == n->ticket ? claim_result::ours : claim_result::not_any_more;
+        // SELECT acquire, by way of who claimed it.
+        return n->select->load(acquire) == n->ticket ? claim_result::ours : claim_result::not_any_more;
       default:
         return claim_result::not_any_more;
     }
@@ -199,8 +201,8 @@ void unlink(chan_core* c, caller& me, std::uint64_t w, wait_node* n, std::uint64
     desired = c->capacity == 0 ? word::stamped(rest, stamp_of(me))
                                : word::ring(rest, head, k == word::senders ? c->capacity : 0);
   }
-  // WORD. A failure means that somebody else moved it on.
-  if (!c->word.compare_exchange_strong(w, desired, acq_rel, relaxed)) return;
+  // WORD release: the next node. A failure means that somebody else moved it on.
+  if (!c->word.compare_exchange_strong(w, desired, release, relaxed)) return;
   retire(c, me, n);
 }
 
@@ -214,7 +216,7 @@ partner take_first(chan_core* c, caller& me, std::uint64_t w, std::uint64_t mark
   bool ours = claim_waiter(n) == claim_result::ours;
   if (!ours) mark = link::dead;
   // LIST-MARK, B1. A failure means that a waiter was appended or that another taker was faster; a claim stays, for whoever comes next.
-  if (!n->next.compare_exchange_strong(next, next | mark, seq_cst, acquire)) return {};
+  if (!n->next.compare_exchange_strong(next, next | mark, seq_cst, relaxed)) return {};
   partner found;
   if (ours) found = {n->who, slot_of(n)};
   unlink(c, me, w, n, next | mark);
@@ -233,8 +235,9 @@ namespace {
 // Walks from `n`, which is in the list, to its end, and unlinks the dead nodes behind it. Null: the walk was overtaken.
 wait_node* walk(chan_core* c, caller& me, wait_node* n, std::size_t& live) {
   for (live = 1;; ++live) {
-    std::uint64_t next = n->next.load(acquire);  // LIST-APPEND acquire <- commit
+    std::uint64_t next;
     for (;;) {
+      next = n->next.load(acquire);  // LIST-APPEND acquire <- commit
       if (link::marked(next)) return nullptr;
       if (next == 0) return n;
       wait_node* after = link::node(next);
@@ -242,9 +245,7 @@ wait_node* walk(chan_core* c, caller& me, wait_node* n, std::size_t& live) {
       if (!link::marked(link_of_after)) break;
       std::uint64_t past = link_of_after & ~link::marks;
       // Unlinks `after`. release: whoever walks here sees the rest as we do. A failure: n was marked, or somebody else was faster.
-      if (!n->next.compare_exchange_strong(next, past, acq_rel, acquire)) continue;
-      retire(c, me, after);
-      next = past;
+      if (n->next.compare_exchange_strong(next, past, release, relaxed)) retire(c, me, after);
     }
     n = link::node(next);
   }
@@ -260,7 +261,7 @@ wait_node* find_last(chan_core* c, caller& me, std::uint64_t w) {
   if (hint && hint->kind == head->kind) {
     last = walk(c, me, hint, steps);
     // A hint into another list, or gone. Compared by who set it: nobody else's is cleared.
-    if (!last) c->tail.compare_exchange_strong(hint, nullptr, seq_cst, relaxed);
+    if (!last) c->tail.compare_exchange_strong(hint, nullptr, relaxed, relaxed);
   }
   if (!last) {
     std::uint64_t next = head->next.load(acquire);
@@ -274,7 +275,7 @@ wait_node* find_last(chan_core* c, caller& me, std::uint64_t w) {
     c->tail.exchange(last, seq_cst);               // A1
     if (link::marked(last->next.load(seq_cst))) {  // A2
       wait_node* mine = last;
-      c->tail.compare_exchange_strong(mine, nullptr, seq_cst, relaxed);
+      c->tail.compare_exchange_strong(mine, nullptr, relaxed, relaxed);
     }
   }
   return last;
@@ -282,22 +283,22 @@ wait_node* find_last(chan_core* c, caller& me, std::uint64_t w) {
 
 partner take_both(chan_core* c, caller& me, std::uint64_t w, wait_node*& end) {
   end = nullptr;
-  // acquire: BOTH. Who joins the list behind such a select has read its node, or a later one, and so sees the count.
-  if (!any_both(c->both.load(acquire))) return {};
+  // relaxed: BOTH. Who joins the list behind such a select has read its node, or a later one, and so sees the count.
+  if (!any_both(c->both.load(relaxed))) return {};
   wait_node* n = word::node_of(w);
   while (n) {
     std::uint64_t next = n->next.load(acquire);
     if (n->other_slot && n->who != me.who()) {
       std::uint64_t ticket = sel::ticket_of(n->ticket);
-      std::uint64_t s = n->select->load(acquire);
+      std::uint64_t s = n->select->load(relaxed);
       while (sel::ticket_of(s) == ticket) {
         if (sel::phase_of(s) == sel::registering) {
-          n->select->compare_exchange_strong(s, sel::make(ticket, sel::again), acq_rel, acquire);
+          n->select->compare_exchange_strong(s, sel::make(ticket, sel::again), relaxed, relaxed);
         } else if (sel::phase_of(s) != sel::waiting) {
           break;
-        } else if (n->select->compare_exchange_strong(s, sel::make(ticket, sel::met, n->other_case), acq_rel,
-                                                      acquire)) {
-          return {n->who, n->other_slot};  // SELECT: ours, and ours alone: this claim is for no node
+        } else if (n->select->compare_exchange_strong(s, sel::make(ticket, sel::met, n->other_case), acquire,
+                                                      relaxed)) {
+          return {n->who, n->other_slot};  // SELECT acquire: ours, and ours alone: this claim is for no node
         }
       }
     }
@@ -310,9 +311,9 @@ partner take_both(chan_core* c, caller& me, std::uint64_t w, wait_node*& end) {
 namespace {
 
 void leave_list(chan_core* c, caller& me, wait_node* n) {
-  std::uint64_t next = n->next.load(acquire);
+  std::uint64_t next = n->next.load(relaxed);  // relaxed: the marks are all that counts here
   // LIST-MARK, B1. Who takes it out at this moment marks it too.
-  while (!link::marked(next) && !n->next.compare_exchange_weak(next, next | link::dead, seq_cst, acquire)) {
+  while (!link::marked(next) && !n->next.compare_exchange_weak(next, next | link::dead, seq_cst, relaxed)) {
   }
   std::uint64_t w = c->word.load(acquire);
   if (!word::is_list(w)) return;
@@ -331,10 +332,10 @@ void leave_list(chan_core* c, caller& me, wait_node* n) {
 }  // namespace
 
 void withdraw_lone(chan_core* c, caller& me, std::uint64_t w) {
-  std::uint64_t now = c->word.load(acquire);
+  std::uint64_t now = c->word.load(relaxed);
   if (now == w) {
-    // WORD. A failure: somebody has moved it on, perhaps into a list.
-    if (c->word.compare_exchange_strong(now, word::stamped(word::open, stamp_of(me)), acq_rel, acquire)) return;
+    // relaxed: carries nothing. A failure: somebody has moved it on, perhaps into a list.
+    if (c->word.compare_exchange_strong(now, word::stamped(word::open, stamp_of(me)), relaxed, relaxed)) return;
   }
   if (!word::is_list(now)) return;
   section in(me.smr);
@@ -348,8 +349,8 @@ void withdraw_lone(chan_core* c, caller& me, std::uint64_t w) {
 
 void withdraw(chan_core* c, caller& me, wait_node* n) {
   section in(me.smr);
-  if (!link::marked(n->next.load(acquire))) leave_list(c, me, n);
-  if (n->holders.fetch_sub(1, acq_rel) == 1) smr_retire(me.smr, n);  // acq_rel: see retire
+  if (!link::marked(n->next.load(relaxed))) leave_list(c, me, n);  // relaxed: as in leave_list
+  if (n->holders.fetch_sub(1, relaxed) == 1) smr_retire(me.smr, n);  // relaxed: see retire
 }
 
 }  // namespace weft::rt
