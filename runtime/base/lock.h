@@ -110,18 +110,17 @@ class note {
   // True: woken. False: `deadline_ns` (os/clock.h) came first, and the note is clear.
   bool sleep_until(std::int64_t deadline_ns) noexcept {
     std::uint32_t seen = cleared;
-    // NOTE-WAKE acquire <- wake, on both ways out: failure means woken already.
-    if (!word_.compare_exchange_strong(seen, sleeping, acquire, acquire)) {
+    // relaxed: on success nothing was handed over; a failure means woken already, and is read again, with acquire.
+    if (!word_.compare_exchange_strong(seen, sleeping, relaxed, relaxed)) {
       WEFT_DCHECK(seen == woken, "note::sleep_until: two sleepers");
-      return true;
+      return is_woken();  // NOTE-WAKE
     }
     while (os::futex_wait(word_, sleeping, deadline_ns) != os::futex_result::timed_out) {
       if (word_.load(acquire) == woken) return true;  // NOTE-WAKE; else a spurious return
     }
-    // Withdraw. A failure means that wake() was faster, and its wake counts: NOTE-WAKE. On success nothing was
-    // handed over and relaxed would do, but GCC refuses a failure order above the success order.
+    // Withdraw. relaxed: as above. A failure means that wake() was faster, and its wake counts: NOTE-WAKE.
     seen = sleeping;
-    return !word_.compare_exchange_strong(seen, cleared, acquire, acquire);
+    return !word_.compare_exchange_strong(seen, cleared, relaxed, relaxed) && is_woken();
   }
 
   void wake() noexcept {

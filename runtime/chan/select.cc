@@ -295,9 +295,9 @@ class attempt {
         if (ready) break;
         std::uint32_t head = c->capacity != 0 ? word::head_of(w) : 0;
         n->position.store(head, relaxed);
-        // WORD, LIST-APPEND release
+        // WORD, LIST-APPEND. relaxed: n was made before the fence with which the section began.
         if (!c->word.compare_exchange_strong(w, word::list(static_cast<word::kind>(mine), n, op.send ? head : 0),
-                                             release, relaxed))
+                                             relaxed, relaxed))
           continue;
         op.node = n;
         return true;
@@ -327,7 +327,8 @@ class attempt {
       if (opposite && foreign_any(w)) break;
       n->position.store(last->position.load(relaxed), relaxed);
       std::uint64_t none = 0;
-      if (!last->next.compare_exchange_strong(none, link::to(n), release, relaxed)) continue;  // LIST-APPEND release
+      // LIST-APPEND. relaxed: as above.
+      if (!last->next.compare_exchange_strong(none, link::to(n), relaxed, relaxed)) continue;
       op.node = n;
       return true;
     }
@@ -414,9 +415,8 @@ std::size_t wait_alone(select_op* ops, std::size_t n, bool* closed) {
     if (ops[i].lone == 0) continue;
     chan_core* c = ops[i].chan;
     std::uint64_t w = c->word.load(relaxed);  // relaxed: what is ours has not changed; the rest is withdraw_lone's
-    if (w == ops[i].lone &&
-        c->word.compare_exchange_strong(w, word::stamped(word::open, next_stamp(m->p)), relaxed,
-                                        relaxed))  // relaxed: carries nothing
+    if (w == ops[i].lone && c->word.compare_exchange_strong(w, word::stamped(word::open, next_stamp(m->p)), relaxed,
+                                                            relaxed))  // relaxed: carries nothing
       continue;
     if (word::is_list(w)) {
       caller me;

@@ -127,8 +127,8 @@ partner claim_lone(std::uint64_t w) {
 void* slot_of(const wait_node* n) {
   if (!n->select) return n->who->slot;
   if (n->slot) return n->slot;
-  const auto* seat = reinterpret_cast<const select_seat*>(n->select);  // its first member
-  return seat->ops.load(relaxed)[sel::case_of(n->ticket)].slot;        // relaxed: SELECT, the caller's claim
+  const auto* seat = static_cast<const select_seat*>(static_cast<const void*>(n->select));  // its first member
+  return seat->ops.load(relaxed)[sel::case_of(n->ticket)].slot;  // relaxed: SELECT, the caller's claim
 }
 
 // Position of the ring's head, with senders waiting.
@@ -349,7 +349,7 @@ void withdraw_lone(chan_core* c, caller& me, std::uint64_t w) {
 
 void withdraw(chan_core* c, caller& me, wait_node* n) {
   section in(me.smr);
-  if (!link::marked(n->next.load(relaxed))) leave_list(c, me, n);  // relaxed: as in leave_list
+  if (!link::marked(n->next.load(relaxed))) leave_list(c, me, n);    // relaxed: as in leave_list
   if (n->holders.fetch_sub(1, relaxed) == 1) smr_retire(me.smr, n);  // relaxed: see retire
 }
 

@@ -101,8 +101,8 @@ struct wait_node : smr_node {
   atomic<std::uint64_t> next{0};  // link: node and marks
   plain<waiter*> who = nullptr;   // before publishing, as all below but position
   plain<void*> slot = nullptr;    // a select's: of this case; null: its seat knows. Otherwise the waiter has it
-  atomic<std::uint64_t>* select = nullptr;  // a select's word; null: no select
-  plain<std::uint64_t> ticket = 0;          // make(ticket, fired, case): what the word holds when this case has won
+  plain<atomic<std::uint64_t>*> select = nullptr;  // a select's word; null: no select
+  plain<std::uint64_t> ticket = 0;  // make(ticket, fired, case): what the word holds when this case has won
   // Ring position of the channel's head when this node is first in the list. Exact for receivers (positions stand still while they
   // wait). For senders within 2^15 of it, the word has the low bits: each taker sets it for the next node, and one that comes late
   // is off by a few.

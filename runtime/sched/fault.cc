@@ -33,7 +33,7 @@ atomic<stack_pool*> pools[max_runs];
 bool on_fault(void* address, void* /*ucontext*/) {
   stack_hit hit;
   for (auto& entry : pools) {
-    stack_pool* pool = entry.load(acquire);
+    stack_pool* pool = entry.load(acquire);  // POOL
     if (!pool || !pool->find(address, hit) || !hit.in_guard) continue;
     const G* g = reinterpret_cast<const G*>(hit.top) - 1;
     char text[192];
@@ -89,7 +89,7 @@ void remove_fault_handler() { os::release_fault_handler(); }
 void add_pool(stack_pool* pool) {
   for (auto& entry : pools) {
     stack_pool* none = nullptr;
-    if (entry.compare_exchange_strong(none, pool, acq_rel, relaxed)) return;
+    if (entry.compare_exchange_strong(none, pool, release, relaxed)) return;  // POOL release -> acquire in on_fault
   }
   throw std::system_error(EAGAIN, std::generic_category(), "weft::run: more than 256 at once");
 }
@@ -97,7 +97,7 @@ void add_pool(stack_pool* pool) {
 void remove_pool(stack_pool* pool) {
   for (auto& entry : pools) {
     stack_pool* mine = pool;
-    if (entry.compare_exchange_strong(mine, nullptr, acq_rel, relaxed)) return;
+    if (entry.compare_exchange_strong(mine, nullptr, relaxed, relaxed)) return;  // relaxed: nobody is to find it there
   }
 }
 

@@ -186,7 +186,7 @@ G* new_goroutine(M* m, const go_options& o, const void* started_at) {
 #endif
   g->s = s;
   void* place = s;
-  if (o.home >= 0) place = proc(s, o.home % s->nprocs.load(acquire));
+  if (o.home >= 0) place = proc(s, o.home % s->nprocs.load(relaxed));
   g->affinity.store(place, relaxed);
   g->started_at = started_at;
   g->saved_errno = 0;

@@ -30,9 +30,9 @@ void push_inbox(P* p, G* g) {
       nullptr;  // mostly: a load before the exchange would fetch the line twice, once to be read and once to be written
   do {
     g->next = head;
-    // INBOX release -> acquire in get_inbox. seq_cst, not release: then the look at nidle, see SUBMIT-IDLE in spin.cc.
-  } while (!p->inbox.compare_exchange_weak(head, g, seq_cst, relaxed));
-  os::fence_full();
+    // INBOX release -> acquire in get_inbox.
+  } while (!p->inbox.compare_exchange_weak(head, g, release, relaxed));
+  os::fence_full();  // O2; and before the look at nidle, see SUBMIT-IDLE in spin.cc
 }
 
 // Goroutines bound to a P: pushed to it, whoever it is. Of another P nothing is touched but the line of its inbox.
@@ -45,10 +45,11 @@ void push_inbox(P* p, G* g) {
 void ready_bound(sched* s, G* g) {
   P* p = static_cast<P*>(g->affinity.load(relaxed));
   push_inbox(p, g);
-  while (p->id >= s->nprocs.load(acquire)) [[unlikely]] {  // O3: a shrink retired it, another serves
+  while (p->id >= s->nprocs.load(relaxed))
+    [[unlikely]] {  // O3. relaxed: after O2; and those below p are there: a shrink retired it, another serves
       waiter* w = p->inbox.exchange(nullptr, acquire);
       if (!w) return;  // set_procs has them, or who came after us
-      P* home = proc(s, p->id % s->nprocs.load(acquire));
+      P* home = proc(s, p->id % s->nprocs.load(relaxed));
       while (w) {
         waiter* next = w->next;
         push_inbox(home, static_cast<G*>(w));
@@ -131,7 +132,7 @@ void ready_slow(waiter* w) {
   G* old = take_runnext(p);
   put_runnext(p, g);
   if (old) queue_local(m, old);
-  if (s->nprocs.load(acquire) == 1) return;
+  if (s->nprocs.load(relaxed) == 1) return;
   // One goroutine in the ring is left to sysmon, as one in runnext is: woken at once, another P would tear three that talk to each other
   // apart, and put each of their words on the wire between two cores.
   if (runq::size(p) <= 1) {

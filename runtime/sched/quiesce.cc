@@ -104,8 +104,9 @@ void try_advance() {
     std::uint32_t pin = r->pin.load(acquire);
     if (pin != 0 && pin != (e << 1 | 1)) return;
   }
-  // A failure means that somebody else moved it. release: carries the R3 reads of this thread to whoever reuses by it.
-  epoch.compare_exchange_strong(e, e + 1, acq_rel, relaxed);
+  // A failure means that somebody else moved it. release: carries the R3 reads of this thread to whoever reuses by it; those of who moved
+  // it before go along, as all moves are exchanges.
+  epoch.compare_exchange_strong(e, e + 1, release, relaxed);
 }
 
 // Bins whose epoch is old enough: ready for use.
@@ -149,7 +150,11 @@ const void* smr_memory_lock() noexcept { return &slabs_lock; }
 smr_record* smr_enter_thread() {
   for (smr_record* r = all_records.load(acquire); r; r = r->next) {
     bool unused = false;
-    if (r->used.compare_exchange_strong(unused, true, acquire, relaxed)) return r;
+    // RECORD acquire <- smr_leave_thread: the lists.
+    if (r->used.compare_exchange_strong(unused, true, acquire, relaxed)) {
+      os::plain_write(&r->nfree);
+      return r;
+    }
   }
   auto* r = new smr_record;
   r->used.store(true, relaxed);
@@ -168,12 +173,14 @@ void smr_leave_thread(smr_record* r) noexcept {
   for (smr_record* other = all_records.load(acquire); other; other = other->next) {
     bool unused = false;
     bool mine = other == r;
-    if (!mine && !other->used.compare_exchange_strong(unused, true, acquire, relaxed)) continue;
+    if (!mine && !other->used.compare_exchange_strong(unused, true, acquire, relaxed)) continue;  // RECORD acquire
+    os::plain_write(&other->nfree);
     collect(other);
     give_back(other, 0);
-    if (!mine) other->used.store(false, release);
+    if (!mine) other->used.store(false, release);  // RECORD release
   }
-  r->used.store(false, release);  // release -> acquire in smr_enter_thread: the lists
+  os::plain_write(&r->nfree);
+  r->used.store(false, release);  // RECORD release -> acquire in smr_enter_thread, and above
 }
 
 smr_record* smr_of_thread() {

@@ -9,13 +9,13 @@ G* take_runnext_slow(P* p, G* g) {
   if (p->claim.load(relaxed) & claim::fenced) os::fence_full();
   std::uint64_t c = p->claim.load(relaxed);
   if ((c & claim::mask) == claim::wanted) {
-    // A thief looks at this runnext. Whoever moves the claim first has g. acq_rel: on failure the thief has g and everything
-    // about it; on success nothing but the claim itself is passed on, and the next epoch's T1 reads it.
-    if (p->claim.compare_exchange_strong(c, (c & ~claim::mask) + claim::epoch, acq_rel, acquire)) return g;
+    // A thief looks at this runnext. Whoever moves the claim first has g. relaxed: nothing but the claim itself is passed on; that the
+    // next thief sees O2 is his T2's doing, with O3.
+    if (p->claim.compare_exchange_strong(c, (c & ~claim::mask) + claim::epoch, relaxed, relaxed)) return g;
   }
   if ((c & claim::mask) == claim::taken) {
-    // The thief has g; runnext is erased (O2), so the next thief may come. release: O2 before the new epoch.
-    p->claim.store((c & ~claim::mask) + claim::epoch, release);
+    // The thief has g; runnext is erased (O2), so the next thief may come. relaxed: as above.
+    p->claim.store((c & ~claim::mask) + claim::epoch, relaxed);
     return nullptr;
   }
   return g;  // idle: no thief, or one that gave up
@@ -24,14 +24,14 @@ G* take_runnext_slow(P* p, G* g) {
 G* steal_runnext(P* p) {
   std::uint64_t c = p->claim.load(relaxed);
   if ((c & claim::mask) != claim::idle) return nullptr;  // another thief, or a theft that the owner has yet to notice
-  // T1. acquire pairs with the owner's release of the epoch: its O2 is seen.
-  if (!p->claim.compare_exchange_strong(c, c | claim::wanted, acq_rel, relaxed)) return nullptr;
+  // T1. relaxed: T2 comes between it and T3, and is a fence of the owner's, too (or behind the owner's, O3).
+  if (!p->claim.compare_exchange_strong(c, c | claim::wanted, relaxed, relaxed)) return nullptr;
   std::uint64_t wanted = c | claim::wanted;
   os::fence_heavy();                // T2
   G* g = p->runnext.load(acquire);  // T3. RUNNEXT acquire <- put_runnext
   std::uint64_t next = g ? (c | claim::taken) : (c + claim::epoch);
-  // T4. A failure means that the owner took it; it has opened the next epoch already.
-  if (!p->claim.compare_exchange_strong(wanted, next, acq_rel, relaxed)) return nullptr;
+  // T4. relaxed: the claim is all there is to say. A failure means that the owner took it; it has opened the next epoch already.
+  if (!p->claim.compare_exchange_strong(wanted, next, relaxed, relaxed)) return nullptr;
   return g;
 }
 
@@ -40,12 +40,12 @@ namespace runq {
 G* steal_into(P* dst, P* src) {
   std::uint32_t to = dst->runq_tail.load(relaxed);  // relaxed: ours
   for (;;) {
-    std::uint32_t h = src->runq_head.load(acquire);  // with the other takers, so that t is no older than h
+    std::uint32_t h = src->runq_head.load(relaxed);  // relaxed: a stale head fails the exchange
     std::uint32_t t = src->runq_tail.load(acquire);  // RUNQ-PUBLISH acquire <- put: the slots up to t
     std::uint32_t n = t - h;
     n -= n / 2;
     if (n == 0) return nullptr;
-    if (n > capacity / 2) continue;  // h and t were read at different moments
+    if (n > capacity / 2) continue;  // h and t are of different moments: t may even be the older one
     // dst's owner is here, so its ring is empty or nearly so; never overfill it.
     std::uint32_t room = capacity - (to - dst->runq_head.load(acquire));  // RUNQ-CONSUME acquire <- takers from dst
     if (n > room + 1) n = room + 1;
@@ -62,7 +62,7 @@ G* steal_into(P* dst, P* src) {
     }
     if (n == 0) return nullptr;
     // RUNQ-CONSUME release -> acquire in put: our reads come before the slots' reuse. A failure means that others took some.
-    if (!src->runq_head.compare_exchange_strong(h, h + n, acq_rel, relaxed)) continue;
+    if (!src->runq_head.compare_exchange_strong(h, h + n, release, relaxed)) continue;
     if (n > 1) dst->runq_tail.store(to + n - 1, release);  // RUNQ-PUBLISH release
     return last;
   }

@@ -53,7 +53,7 @@ G* get_global(M* m, bool fill_ring) {
   G* first = s->globq.pop_front();
   if (!first) return nullptr;
   if (fill_ring) {
-    std::uint32_t share = (s->globq.n + 1) / static_cast<std::uint32_t>(s->nprocs.load(acquire));
+    std::uint32_t share = (s->globq.n + 1) / static_cast<std::uint32_t>(s->nprocs.load(relaxed));
     std::uint32_t room = runq::capacity / 2 - std::min(runq::capacity / 2, runq::size(m->p));
     for (std::uint32_t n = std::min({share, room, s->globq.n}); n > 0; --n) runq::put(m->p, s->globq.pop_front());
   }
@@ -87,7 +87,7 @@ G* get_inbox(M* m) {
 bool eligible(M* m, G* g) {
   if (g->affinity.load(relaxed) == m->s || g->affinity.load(relaxed) == m->p) return true;
   int home = static_cast<P*>(g->affinity.load(relaxed))->id %
-             m->s->nprocs.load(acquire);  // a P that a shrink retired: another serves
+             m->s->nprocs.load(relaxed);  // a P that a shrink retired: another serves
   if (proc(m->s, home) == m->p) return true;
   ready_slow(g);
   return false;

@@ -18,6 +18,7 @@
 //                  S3 nidle > 0 and nspinning == 0?       R3 look at every queue again
 //                     then wake_p
 //   Forbidden: S3 sees no idle P or a spinner, and R3 does not see g. Then g waits beside an idle P. The fences exclude it.
+//   All that is between the fences is relaxed.
 //   If S3 sees a spinner that is still to reach R1, that spinner does R3 after S1. (Model tests: idle.a_full_ring_is_seen_at_once and its kin.)
 //   A runnext is not such a place: see sysmon.cc.
 //
@@ -58,12 +59,12 @@ bool looks_like_work(sched* s) {
 void stop_spinning(M* m) {
   sched* s = m->s;
   m->spinning = false;
-  s->nspinning.fetch_sub(1, seq_cst);  // R1
+  s->nspinning.fetch_sub(1, relaxed);  // R1
   os::fence_full();                    // R2
 }
 
 bool may_spin(sched* s) {
-  int n = s->nprocs.load(acquire);
+  int n = s->nprocs.load(relaxed);
   int busy = n - s->nidle.load(relaxed);  // this M included
   int spinning = s->nspinning.load(relaxed);
   return n > 1 && busy <= s->ncpu && 2 * spinning <= busy;
@@ -98,7 +99,7 @@ bool steal_timers(M* m) {
   std::int64_t now = os::now_ns();
   if (first > now) return false;
   bool any = false;
-  int n = s->nprocs.load(acquire);
+  int n = s->nprocs.load(relaxed);
   for (int i = 0; i < n; ++i) {
     timer_heap& heap = proc(s, i)->more->timers;
     if (heap.first.load(relaxed) <= now) any = run_timers(heap, now) || any;
@@ -112,7 +113,7 @@ G* spin(M* m, std::uint32_t rounds) {
   for (std::uint32_t r = 0;; ++r) {
     if (p->attention.load(relaxed)) return nullptr;
     if (G* g = get_inbox(m)) return g;
-    int n = s->nprocs.load(acquire);
+    int n = s->nprocs.load(relaxed);
     auto start = static_cast<int>(m->rand.below(static_cast<std::uint32_t>(n)));
     for (int i = 0; i < n; ++i) {
       P* victim = proc(s, start + i < n ? start + i : start + i - n);
@@ -164,7 +165,7 @@ void run_p(sched* s, P* p, M* idle_m, bool spinning) {
       late = take_idle_m(s);
       if (!late) {
         // Every M runs. Each that goes to sleep from now on sees this P idle, and no spinner that is none.
-        if (spinning) s->nspinning.fetch_sub(1, seq_cst);
+        if (spinning) s->nspinning.fetch_sub(1, relaxed);
         release_p(s, p);
       }
     }
@@ -233,7 +234,7 @@ void wake_p(sched* s) {
   for (;;) {
     if (s->nidle.load(relaxed) == 0) return;  // relaxed: S3, after the caller's fence
     int none = 0;
-    if (!s->nspinning.compare_exchange_strong(none, 1, seq_cst, relaxed)) return;
+    if (!s->nspinning.compare_exchange_strong(none, 1, relaxed, relaxed)) return;
     P* p;
     M* m = nullptr;
     bool over;
@@ -247,7 +248,7 @@ void wake_p(sched* s) {
     // Somebody else took the P: no spinner after all. But others have counted on one meanwhile: a submitter that wakes nobody, and the
     // last M to sleep, whose verdict (quiescence) it held up. So look again: if an M went idle before this, it is ours to wake; if it
     // does after this, it sees that nobody spins.
-    s->nspinning.fetch_sub(1, seq_cst);
+    s->nspinning.fetch_sub(1, relaxed);
     if (over) return;
     os::fence_full();
   }
@@ -372,7 +373,7 @@ void stop_m(M* m) {
   }
   // The kernel likes to put who is woken on the CPU of who wakes. There they take turns, however short the work, and no load balancer
   // sees it, as one of them always sleeps: 4,000 ns a hand-over instead of 150. With CPUs to spare, move.
-  if (os::current_cpu() == m->more->waker_cpu && s->nprocs.load(acquire) - s->nidle.load(relaxed) <= s->ncpu)
+  if (os::current_cpu() == m->more->waker_cpu && s->nprocs.load(relaxed) - s->nidle.load(relaxed) <= s->ncpu)
     os::leave_cpu(m->more->waker_cpu);
   m->more->waker_cpu = ~0U;
 }
@@ -391,12 +392,12 @@ G* find_runnable(M* m) {
     if (timer_heap& timers = m->p->more->timers; timers.first.load(relaxed) != timer_heap::never)
       run_timers(timers, os::now_ns());
     G* g = pick_next(m);
-    if (!g && m->p->more->inbox_rounds != 0 && s->nprocs.load(acquire) - s->nidle.load(relaxed) <= s->ncpu)
+    if (!g && m->p->more->inbox_rounds != 0 && s->nprocs.load(relaxed) - s->nidle.load(relaxed) <= s->ncpu)
       g = watch_inbox(m);
     if (!g) {
       if (!m->spinning && may_spin(s)) {
         m->spinning = true;
-        s->nspinning.fetch_add(1, seq_cst);
+        s->nspinning.fetch_add(1, relaxed);
       }
       std::uint32_t rounds = m->spinning ? s->spin_rounds.load(relaxed) : 0;
       g = spin(m, rounds);
@@ -429,7 +430,7 @@ G* find_runnable(M* m) {
     if (P* p = look_again(s)) {  // R3
       m->p = p;
       m->spinning = true;
-      s->nspinning.fetch_add(1, seq_cst);
+      s->nspinning.fetch_add(1, relaxed);
     }
   }
 }

@@ -206,6 +206,7 @@ stack_pool::chunk& stack_pool::add_chunk(unsigned size_class) {
   c.by_age.push_back(&k);
   c.by_address.insert(std::ranges::upper_bound(c.by_address, k.base, {}, &chunk::base), &k);
   k.next = all_.load(relaxed);  // written only here, under lock_
+  os::plain_write(&k.base);
   // CHUNK-PUBLISH release -> acquire in find. Carries the chunk's geometry; relaxed would let a fault handler on
   // another thread divide by a stride that is not there yet.
   all_.store(&k, release);
@@ -373,6 +374,7 @@ bool stack_pool::find(const void* addr, stack_hit& hit) const noexcept {
   const char* const p = static_cast<const char*>(addr);
   // CHUNK-PUBLISH acquire <- add_chunk.
   for (const chunk* k = all_.load(acquire); k != nullptr; k = k->next) {
+    os::plain_read(&k->base);
     if (!k->contains(p)) continue;
     const stack_slot s = k->slot(k->index_of(p));
     hit = {.lo = s.lo, .top = s.top, .size = k->usable(), .in_guard = p < s.lo};
@@ -383,7 +385,7 @@ bool stack_pool::find(const void* addr, stack_hit& hit) const noexcept {
 
 void stack_pool::for_each_used(void (*visit)(char* top, void* arg), void* arg) {
   lock_scope hold(lock_);
-  for (const chunk* k = all_.load(acquire); k != nullptr; k = k->next)
+  for (const chunk* k = all_.load(relaxed); k != nullptr; k = k->next)
     for (std::size_t i = 0; i < k->guarded; ++i)
       if (!k->dirty.has(i) && !k->clean.has(i)) visit(k->slot(i).top, arg);
 }

@@ -74,10 +74,12 @@ void finish_commit() {
     m->commit.from = nullptr;
     std::uint64_t expected = m->commit.expected;
     atomic<std::uint32_t>* done = m->commit.done;
-    if (m->commit.word->compare_exchange_strong(expected, m->commit.desired, acq_rel, acquire)) {  // COMMIT
+    // COMMIT release. On failure somebody else has been there: acquire, for what he did before (LOT-WAKE).
+    if (m->commit.word->compare_exchange_strong(expected, m->commit.desired, release, relaxed)) {
       if (done) done->store(0, release);
       return;
     }
+    (void)m->commit.word->load(acquire);
     m->commit.failed = true;
     side here = current_side(m);
     plain_switch(here, side_of(from), false);

@@ -56,7 +56,7 @@ void rescue(sched* s, P* p) {
   {
     std::lock_guard hold(s->lk);
     s->sysmon_holds = false;
-    all_idle = s->nidle.load(relaxed) == s->nprocs.load(acquire);
+    all_idle = s->nidle.load(relaxed) == s->nprocs.load(relaxed);  // relaxed: lk, under which Ps go idle
   }
   os::fence_full();  // SUBMIT-IDLE
   if (g || all_idle) wake_p(s);
@@ -81,8 +81,7 @@ bool look(sched* s, bool may_steal) {
       there = false;
     }
     if (waiting && may_steal && mine.seen_waiting && mine.seen_head == head) {
-      os::fence_full();  // SUBMIT-IDLE
-      wake_p(s);
+      wake_p(s);  // without a fence: a look that comes too early is made good by the next
     }
     mine.seen_waiting = waiting;
     mine.seen_head = head;
@@ -107,7 +106,7 @@ void run_sysmon(void* arg) {
   int quiet = 0;
   std::int64_t next_trim = os::now_ns() + trim_every_ns;
   while (!s->sysmon_over.load(relaxed)) {
-    bool idle_ps = s->nidle.load(relaxed) != 0 && s->nprocs.load(acquire) > 1;
+    bool idle_ps = s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1;
     quiet = look(s, idle_ps) && idle_ps ? 0 : quiet + 1;
     std::int64_t now = os::now_ns();
     if (now >= next_trim && s->trim_wanted.load(relaxed)) {
@@ -120,13 +119,13 @@ void run_sysmon(void* arg) {
     if (quiet >= quiet_looks) {
       until = more_to_trim ? next_trim : os::no_deadline;
       s->sysmon_wants_idle.store(true, relaxed);
-      if (s->nidle.load(relaxed) != 0 && s->nprocs.load(acquire) > 1) {
+      if (s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1) {
         set_nag(s, true);                                                     // T1
         os::fence_heavy();                                                    // T2
         if (!os::asymmetric_fences || look(s, false)) until = now + tick_ns;  // T3
       } else {
         os::fence_full();  // T2
-        if (s->nidle.load(relaxed) != 0 && s->nprocs.load(acquire) > 1) until = now + tick_ns;
+        if (s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1) until = now + tick_ns;
       }
     }
     bool woken = s->sysmon_wake.sleep_until(until);
@@ -150,11 +149,11 @@ void nag_sysmon(P* p) {
 
 void start_sysmon(sched* s) {
   bool running = false;
-  if (!s->sysmon_running.compare_exchange_strong(running, true, acq_rel, relaxed)) return;
+  if (!s->sysmon_running.compare_exchange_strong(running, true, relaxed, relaxed)) return;  // relaxed: one may
   try {
     s->sysmon_thread.start("weft-sysmon", run_sysmon, s, 64 << 10);
   } catch (...) {
-    s->sysmon_running.store(false, release);
+    s->sysmon_running.store(false, relaxed);
     throw;
   }
 }

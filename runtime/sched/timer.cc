@@ -156,8 +156,8 @@ void wake_sleepers(M* m, G* const* sleepers, std::size_t n) {
   P* p = m->p;
   for (std::size_t i = 0; i < n; ++i) {
     G* g = sleepers[i];
-    // SLEEP acquire, SLEEP-OVER release: on 1 the sleeper is saved and ours; on 0 it will see 2 and go on.
-    if (g->select.exchange(2, acq_rel) != 1) continue;
+    // SLEEP acquire: on 1 the sleeper is saved and ours; on 0 it will see 2 and go on.
+    if (g->select.exchange(2, acquire) != 1) continue;
     if (g->affinity.load(relaxed) != s && g->affinity.load(relaxed) != p) {
       ready_slow(g);
       continue;
@@ -165,7 +165,7 @@ void wake_sleepers(M* m, G* const* sleepers, std::size_t n) {
     g->why.store(wait_reason::none, relaxed);
     queue_local(m, g);
   }
-  if (s->nprocs.load(acquire) == 1) return;
+  if (s->nprocs.load(relaxed) == 1) return;
   os::fence_full();  // SUBMIT-IDLE
   if (s->nidle.load(relaxed) != 0 && s->nspinning.load(relaxed) == 0) wake_p(s);
 }
@@ -239,8 +239,12 @@ bool run_timers(timer_heap& heap, std::int64_t now) {
 
 std::int64_t earliest_timer(sched* s) {
   std::int64_t first = timer_heap::never;
-  int n = s->nprocs.load(acquire);
-  for (int i = 0; i < n; ++i) first = std::min(first, proc(s, i)->more->timers.first.load(relaxed));
+  int n = s->nprocs.load(relaxed);
+  for (int i = 0; i < n; ++i) {
+    P* p = proc(s, i);
+    if (!p) break;  // made just now, while we have no P: who starts a timer there sees to it himself, S2
+    first = std::min(first, p->more->timers.first.load(relaxed));
+  }
   return first;
 }
 
@@ -290,7 +294,7 @@ void sleep_goroutine(M* m, std::int64_t when) {
     if (earlier) heap.first.store(when, relaxed);  // S1
   }
   if (earlier) tell_keeper(m, when);
-  // SLEEP release. `no`: it was over before we slept. SLEEP-OVER acquire: nobody knows of us any more.
+  // SLEEP release. `no`: it was over before we slept, and nobody knows of us any more.
   park(m, g->select, 0, 1, wait_reason::sleep);
 }
 

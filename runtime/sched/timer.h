@@ -30,7 +30,6 @@
 //                 firing = null                                         all it did
 //   TIMER-TAKEN   run_timers: home = null      stop_timer               fired_by, firing                             timer_test
 //   SLEEP         sleep's commit               run_timers' exchange     the sleeper, saved                           timer_test
-//   SLEEP-OVER    run_timers' exchange         sleep's failed commit    that it is over (the heap does not know it)  timer_test
 //   TIMER-KEEPER  below
 //
 // When do timers run? Whenever their P looks round (schedule.cc) and before it looks for other work; when it idles or computes, on any

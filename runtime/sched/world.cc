@@ -120,7 +120,7 @@ void drain(sched* s, P* p) {
 void stop_the_world(M* m) {
   sched* s = m->s;
   bool none = false;
-  while (!s->world_busy.compare_exchange_strong(none, true, acquire, relaxed)) {
+  while (!s->world_busy.compare_exchange_strong(none, true, relaxed, relaxed)) {  // relaxed: what it guards goes by lk
     none = false;
     yield();
     m = self();
@@ -129,7 +129,7 @@ void stop_the_world(M* m) {
   {
     std::lock_guard hold(s->lk);
     s->stop_wait = 0;
-    int n = s->nprocs.load(acquire);
+    int n = s->nprocs.load(relaxed);
     for (int i = 0; i < n; ++i) {
       P* p = proc(s, i);
       if (p == m->p || take_idle(s, p)) continue;
@@ -147,13 +147,13 @@ void start_the_world(M* m) {
   {
     std::lock_guard hold(s->lk);
     s->low_idle = 0;
-    int n = s->nprocs.load(acquire);
+    int n = s->nprocs.load(relaxed);
     for (int i = 0; i < n; ++i)
       if (proc(s, i) != m->p) put_idle(s, proc(s, i));
   }
   os::fence_full();
   tell_sysmon_of_idle(s);
-  s->world_busy.store(false, release);
+  s->world_busy.store(false, relaxed);
   wake_p(s);
 }
 
@@ -172,19 +172,21 @@ void stop_for_world(M* m) {
   }
   if (m->spinning) {
     m->spinning = false;
-    s->nspinning.fetch_sub(1, seq_cst);
+    s->nspinning.fetch_sub(1, relaxed);  // relaxed: who starts the world again looks at every queue
   }
 }
 
 quiet quiescence(sched* s) {
-  int n = s->nprocs.load(acquire);
-  if (s->nidle.load(relaxed) != n || s->nspinning.load(seq_cst) != 0) return quiet::no;
+  // relaxed, all: lk. nspinning: before our P went idle there was a fence, R2 in spin.cc; who stops to spin looks after one of his own.
+  int n = s->nprocs.load(relaxed);
+  if (s->nidle.load(relaxed) != n || s->nspinning.load(relaxed) != 0) return quiet::no;
   if (s->sysmon_holds || s->globq.n != 0 || s->nblocked != 0) return quiet::no;
   std::uint64_t born = 0;
   std::uint64_t ended = 0;
   bool timers = false;
   for (const auto& made : s->allp) {
-    P* p = made.load(acquire);  // ALLP acquire. Those that a shrink left behind count too: they have seen births
+    P* p = made.load(
+        relaxed);  // relaxed: who made it has been through lk since. Those that a shrink left behind count too: they have seen births
     if (!p) break;
     if (p->more->timers.first.load(relaxed) != timer_heap::never) timers = true;
     if (runq::size(p) != 0 || has_runnext(p) || p->inbox.load(relaxed)) return quiet::no;
@@ -208,7 +210,7 @@ void end_run(sched* s) {
 bool nobody_else(sched* s) {
   int all = os::num_threads_of_process();
   std::size_t ours = s->all_ms.size();
-  if (s->sysmon_running.load(acquire)) ++ours;
+  if (s->sysmon_running.load(relaxed)) ++ours;
 #if WEFT_TSAN
   ++ours;  // ThreadSanitizer's own thread
 #endif
@@ -244,8 +246,9 @@ void run_world(const options& o, void (*entry)(G*), void* closure, const void* s
   } clean{s};
   install_fault_handler();
   add_pool(&s->stacks);
-  for (int i = 0; i < set.procs; ++i) s->allp[i].store(new_p(s, i), release);
-  s->nprocs.store(set.procs, release);
+  // relaxed, both: before there are threads
+  for (int i = 0; i < set.procs; ++i) s->allp[i].store(new_p(s, i), relaxed);
+  s->nprocs.store(set.procs, relaxed);
   M* m = new_m(s);
   s->m0 = m;
   m->p = proc(s, 0);
@@ -281,7 +284,7 @@ using namespace rt;
 
 int procs() {
   M* m = self();
-  return m ? m->s->nprocs.load(acquire) : 0;
+  return m ? m->s->nprocs.load(relaxed) : 0;
 }
 
 int num_cpus() { return cached_num_cpus(); }
@@ -308,14 +311,14 @@ int set_procs(int n) {
   M* m = self();
   if (!m) throw std::logic_error("weft::set_procs called outside of weft::run");
   sched* s = m->s;
-  int old = s->nprocs.load(acquire);
+  int old = s->nprocs.load(relaxed);
   if (n < 1 || n == old) return old;
   if (n > max_procs)
     throw std::invalid_argument("weft::set_procs: more than " + std::to_string(max_procs) + " processors");
   if (n > 1) start_sysmon(s);
   stop_the_world(m);
   m = self();
-  old = s->nprocs.load(acquire);
+  old = s->nprocs.load(relaxed);
   try {
     for (int i = old; i < n; ++i)
       if (!proc(s, i)) s->allp[i].store(new_p(s, i), release);

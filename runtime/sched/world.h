@@ -65,7 +65,9 @@ struct sched {
   M* m0 = nullptr;
   stack_pool stacks;
 
-  atomic<int> nprocs{0};  // written with the world stopped; acquire where Ps are then looked up (ALLP)
+  // Written with the world stopped. relaxed: who has a P got it, by way of lk, after that, and so sees it, and the Ps that it counts.
+  // acquire where an M without a P, or sysmon, then looks Ps up (ALLP).
+  atomic<int> nprocs{0};
   // [0, nprocs) run; more may exist from before a shrink. Grows with the world stopped, but Ms without a P and other threads read
   // it even then. Once made, a P stays until the run is over.
   // ALLP release in run and set_procs -> acquire in the readers (proc). Carries the P.

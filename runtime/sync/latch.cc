@@ -19,14 +19,15 @@ void latch::count_down(std::int64_t n) {
   std::uint64_t w = word_.load(relaxed);
   for (;;) {
     if (down > w) throw std::logic_error("weft::latch: count below zero");
-    // LATCH acq_rel: what the caller did; and what the others did, for whom the last one wakes. The last touch.
+    // LATCH release: what the caller did. The last touch.
     if (w - down != waited_for) {
-      if (word_.compare_exchange_weak(w, w - down, acq_rel, relaxed)) break;
+      if (word_.compare_exchange_weak(w, w - down, release, relaxed)) break;
       continue;
     }
     // It opens, with waiters: they are taken out in the same section, since once one of them runs the latch may be gone.
     lot& l = lot_of(this);
     lock_scope hold(l.lk);
+    // LATCH acq_rel: and acquire, what the others did, for whom we wake.
     if (!word_.compare_exchange_strong(w, 0, acq_rel, relaxed)) continue;
     while (wait_entry* e = l.first(lot_kind::latch, this)) out.take(l, *e);
     break;
@@ -42,8 +43,9 @@ void latch::wait() const {
     {
       lot& l = lot_of(this);
       lock_scope hold(l.lk);
-      std::uint64_t w = word_.load(acquire);  // LATCH acquire
-      while (w >> 1 != 0 && !queued) queued = word_.compare_exchange_weak(w, w | waited_for, acquire, acquire);
+      // LATCH acquire. The exchange is relaxed: who wakes us brings it all.
+      for (std::uint64_t w; !queued && (w = word_.load(acquire)) >> 1 != 0;)
+        queued = word_.compare_exchange_weak(w, w | waited_for, relaxed, relaxed);
       if (queued) l.push_back(e);
     }
     if (queued) block(e, wait_reason::latch);

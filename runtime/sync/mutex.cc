@@ -23,8 +23,8 @@ constexpr int spin_relax = 8;
 word& word_of(const wait_entry& e) { return *static_cast<word*>(const_cast<void*>(e.object)); }
 atomic<std::uint32_t>& unsettled(const word* w) { return unsettled_mutexes[lot_index(w)]; }
 
-// All under the lot's lock, hence no read-modify-write of the count. seq_cst on the way up: N1, before N3.
-void count_unsettled(const word* w) { unsettled(w).fetch_add(1, seq_cst); }
+// All under the lot's lock. relaxed: N3 comes between N1, N2 and N4, and is a fence.
+void count_unsettled(const word* w) { unsettled(w).fetch_add(1, relaxed); }
 void count_settled(const word* w) { unsettled(w).fetch_sub(1, relaxed); }
 
 // Lot's lock. Withdraws `e`, and keeps I1 to I3 when it was the last.
@@ -70,7 +70,7 @@ announced announce(lot& l, word& wd, std::uint32_t w, bool woken) {
   if (l.first(lot_kind::mutex, &wd))  // I3: counted already, and the settle that is to come will find us too
     return wd.compare_exchange_strong(w, to, relaxed, relaxed) ? announced::yes : announced::no;
   count_unsettled(&wd);                                                                // N1
-  if (wd.compare_exchange_strong(w, to, seq_cst, relaxed)) return announced::turning;  // N2
+  if (wd.compare_exchange_strong(w, to, relaxed, relaxed)) return announced::turning;  // N2
   count_settled(&wd);
   return announced::no;
 }

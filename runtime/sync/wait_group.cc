@@ -56,7 +56,7 @@ void wait_group::wait() {
     // A failure means that somebody was done, or added, or waits as well.
     if (m) {
       if (park(m, word_, w, mine, wait_reason::wait_group) != parked::no) return;
-    } else if (word_.compare_exchange_weak(w, mine, acq_rel, relaxed)) {
+    } else if (word_.compare_exchange_weak(w, mine, release, relaxed)) {  // WG-WAIT release
       block_thread(thread);
       return;
     }

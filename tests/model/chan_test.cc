@@ -25,10 +25,13 @@ void send(history& h, const chan<int>& c, int v) {
     h.end(i, result::closed);
   }
 }
-void receive(history& h, const chan<int>& c) {
+// The value; closed; or nothing.
+constexpr int closed_value = -1;
+int receive(history& h, const chan<int>& c) {
   int i = h.begin(op::receive);
   std::optional<int> v = c.recv();
   h.end(i, v ? result::done : result::closed, v.value_or(0));
+  return v.value_or(closed_value);
 }
 void try_send(history& h, const chan<int>& c, int v) {
   int i = h.begin(op::try_send, v);
@@ -38,13 +41,23 @@ void try_send(history& h, const chan<int>& c, int v) {
     h.end(i, result::closed);
   }
 }
-void try_receive(history& h, const chan<int>& c) {
+int try_receive(history& h, const chan<int>& c) {
   int i = h.begin(op::try_receive);
   auto r = c.try_recv();
-  if (r.has_value())
+  if (r.has_value()) {
     h.end(i, result::done, *r);
-  else
-    h.end(i, r.is_closed() ? result::closed : result::not_now);
+    return *r;
+  }
+  h.end(i, r.is_closed() ? result::closed : result::not_now);
+  return r.is_closed() ? closed_value : 0;
+}
+// What was received brings what its sender had done; that the channel is closed, what its closer had.
+void came_before(const plain<int> (&before)[5][4], int closer, int got) {
+  if (got == closed_value) {
+    if (closer >= 0 && closer < 5) sim::require(before[closer][3] == 1, "closed, but not what came before");
+  } else if (got != 0) {
+    sim::require(before[got / 10 - 1][got % 10] == 1, "received, but not what came before");
+  }
 }
 void close(history& h, const chan<int>& c) {
   int i = h.begin(op::close);
@@ -60,39 +73,49 @@ void close(history& h, const chan<int>& c) {
 struct shape {
   const char* name;
   int capacity;
-  const char* does[4];
+  const char* does[5];
 };
 
 void run(const shape& s) {
   auto c = make_chan<int>(static_cast<std::size_t>(s.capacity));
   history h(s.capacity);
+  // What a thread does before its operation: of the only one that closes, before that; of each that sends, before its value.
+  plain<int> before[5][4];
+  int closer = -1;
+  for (int t = 0; t < 5; ++t)
+    for (const char* p = s.does[t]; p && *p; ++p)
+      if (*p == 'c') closer = closer < 0 ? t : 5;
   auto work = [&](int t) {
     int k = 0;
     for (const char* p = s.does[t]; p && *p; ++p) {
       switch (*p) {
         case 's':
+          before[t][k] = 1;
           send(h, c, 10 * (t + 1) + k++);
           break;
         case 'r':
-          receive(h, c);
+          came_before(before, closer, receive(h, c));
           break;
         case 'S':
+          before[t][k] = 1;
           try_send(h, c, 10 * (t + 1) + k++);
           break;
         case 'R':
-          try_receive(h, c);
+          came_before(before, closer, try_receive(h, c));
           break;
         default:
+          if (closer == t) before[t][3] = 1;
           close(h, c);
           break;
       }
     }
   };
-  std::unique_ptr<sim::thread> threads[4];
-  for (int t = 0; t < 4; ++t)
+  std::unique_ptr<sim::thread> threads[5];
+  for (int t = 0; t < 5; ++t)
     if (s.does[t]) threads[t] = std::make_unique<sim::thread>([&work, t] { work(t); });
   for (auto& t : threads)
     if (t) t->join();
+  sim::require(c.core()->tail.load(relaxed) == nullptr, "the hint leads to a node that is gone");
   sim::require(h.explained(), "no order of the operations explains what they returned");
 }
 
@@ -120,13 +143,22 @@ constexpr shape small[] = {
 
 // By random walk and PCT.
 constexpr shape large[] = {
-    {"three_pairs", 0, {"ss", "s", "rr", "r"}},           {"receivers_queue", 0, {"r", "r", "r", "sss"}},
-    {"senders_queue", 0, {"s", "s", "s", "rrr"}},         {"tries", 0, {"S", "R", "RS", "c"}},
-    {"tries_among_waiters", 0, {"sS", "rR", "SR", "c"}},  {"close_among_all", 0, {"s", "r", "r", "c"}},
-    {"buffer_three_senders", 1, {"s", "s", "s", "rrr"}},  {"buffer_three_receivers", 1, {"r", "r", "r", "sss"}},
-    {"buffer_round", 2, {"ss", "ss", "rr", "rr"}},        {"buffer_of_two_close", 2, {"ss", "s", "rrr", "c"}},
-    {"buffer_tries", 1, {"SS", "SR", "RR", "c"}},         {"buffer_tries_among_waiters", 1, {"sS", "rR", "sr", "c"}},
+    {"three_pairs", 0, {"ss", "s", "rr", "r"}},
+    {"receivers_queue", 0, {"r", "r", "r", "sss"}},
+    {"senders_queue", 0, {"s", "s", "s", "rrr"}},
+    {"tries", 0, {"S", "R", "RS", "c"}},
+    {"tries_among_waiters", 0, {"sS", "rR", "SR", "c"}},
+    {"close_among_all", 0, {"s", "r", "r", "c"}},
+    {"buffer_three_senders", 1, {"s", "s", "s", "rrr"}},
+    {"buffer_three_receivers", 1, {"r", "r", "r", "sss"}},
+    {"buffer_round", 2, {"ss", "ss", "rr", "rr"}},
+    {"buffer_of_two_close", 2, {"ss", "s", "rrr", "c"}},
+    {"buffer_tries", 1, {"SS", "SR", "RR", "c"}},
+    {"buffer_tries_among_waiters", 1, {"sS", "rR", "sr", "c"}},
     {"ring_goes_round", 1, {"sss", "sss", "rrr", "rrr"}},
+    {"close_is_helped", 0, {"r", "r", "r", "c", "S"}},
+    {"senders_close_is_helped", 0, {"s", "s", "s", "c", "R"}},
+    {"long_queue", 0, {"r", "r", "r", "r", "ssss"}},
 };
 
 std::string name_of(const ::testing::TestParamInfo<shape>& i) { return i.param.name; }
@@ -134,8 +166,7 @@ void PrintTo(const shape& s, std::ostream* o) { *o << s.name; }  // NOLINT(reada
 
 class chan_small : public ::testing::TestWithParam<shape> {};
 TEST_P(chan_small, is_linearizable) {
-  check_all([] { run(GetParam()); },
-            {.schedules = 100'000, .preemptions = 2, .stale = 2});
+  check_all([] { run(GetParam()); }, {.schedules = 100'000, .preemptions = 2, .stale = 2});
   check_some([] { run(GetParam()); }, 100'000);
 }
 INSTANTIATE_TEST_SUITE_P(chan, chan_small, ::testing::ValuesIn(small), name_of);

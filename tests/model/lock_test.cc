@@ -119,6 +119,32 @@ TEST(note, used_again) {
   check_some(body, 100'000);
 }
 
+// FATAL-DUMP: a process that dies walks what was there when its dump was set. Each run ends here as it should: with the last words.
+plain<int> tables{0};
+void walk() { sim::require(tables == 1, "the dump walks what is not there yet"); }
+TEST(fatal, dump) {
+  auto body = [] {
+    sim::thread a([] {
+      tables = 1;
+      set_fatal_dump(walk);
+    });
+    sim::thread b([] {
+      if (dump_fn before = set_fatal_dump(nullptr)) before();
+    });
+    fatal("on purpose");
+  };
+  int n = weft_test::scaled(30'000);
+  for (int seed = 1; seed <= n; ++seed) {
+    sim::report r = sim::explore({.how = sim::strategy::random,
+                                  .seed = static_cast<std::uint64_t>(seed),
+                                  .schedules = 1,
+                                  .shrink = false,
+                                  .expect_failure = true},
+                                 body);
+    ASSERT_NE(r.message.find("on purpose"), std::string::npos) << r.message;
+  }
+}
+
 // THREAD
 TEST(park, thread_waiter) {
   auto body = [] {

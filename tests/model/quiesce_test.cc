@@ -60,6 +60,45 @@ TEST(quiesce, two_readers) {
   check_some([] { replace(6, 2, 2); }, 100'000);
 }
 
+// Threads that come and go move the epoch on, without retiring anything: who reuses relies on what they have seen.
+TEST(quiesce, moved_on_by_a_third) {
+  check_some(
+      [] {
+        atomic<thing*> link{nullptr};
+        auto make = [](smr_record* r, int v) {
+          auto* t = new (smr_alloc(r)) thing;
+          t->value = v;
+          return t;
+        };
+        smr_record* mine = smr_enter_thread();
+        link.store(make(mine, 1), release);
+        sim::thread reader([&] {
+          smr_record* r = smr_enter_thread();
+          for (int i = 0; i < 2; ++i) {
+            smr_enter(r);
+            thing* t = link.load(acquire);
+            int first = t->value;
+            sim::require(t->value == first && first != 0, "it changed under a reader");
+            smr_leave(r);
+          }
+          smr_leave_thread(r);
+        });
+        sim::thread passer([] {
+          for (int i = 0; i < 2; ++i) smr_leave_thread(smr_enter_thread());
+        });
+        for (int i = 2; i < 7; ++i) {
+          thing* old = link.exchange(make(mine, i), acq_rel);
+          smr_enter(mine);
+          smr_retire(mine, old);
+          smr_leave(mine);
+        }
+        reader.join();
+        passer.join();
+        smr_leave_thread(mine);
+      },
+      100'000);
+}
+
 // Two writers retire, and each reuses its own.
 TEST(quiesce, two_writers) {
   check_some(

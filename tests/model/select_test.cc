@@ -158,6 +158,140 @@ TEST(select, close_wakes) {
   check_some(body, 100'000);
 }
 
+// Nodes die inside of a list, among others that stay, and more join it meanwhile.
+TEST(select, losers_inside_of_a_list) {
+  check_some(
+      [] {
+        auto a = make_chan<int>();
+        auto b = make_chan<int>();
+        received got;
+        auto take = [&] {
+          weft::select(on_recv(b, [&](std::optional<int> v) { got.add(v); }),
+                       on_recv(a, [&](std::optional<int> v) { got.add(v); }));
+        };
+        sim::thread r([&] { got.add(a.recv()); });
+        sim::thread s([&] {
+          take();
+          take();
+        });
+        sim::thread t(take);
+        sim::thread u([&] { got.add(a.recv()); });
+        for (int i = 0; i < 5; ++i) {
+          int v = i;
+          weft::select(on_send(a, v, [] {}), on_send(b, v, [] {}));
+        }
+        r.join();
+        s.join();
+        t.join();
+        u.join();
+        got.all(5);
+        sim::require(a.core()->tail.load(relaxed) == nullptr && b.core()->tail.load(relaxed) == nullptr,
+                     "a hint leads to a node that is gone");
+      },
+      100'000);
+}
+
+// The same in a buffered channel, where every select has a node.
+TEST(select, losers_inside_of_a_buffers_list) {
+  check_some(
+      [] {
+        auto a = make_chan<int>(1);
+        auto b = make_chan<int>(1);
+        received got;
+        auto take = [&] {
+          weft::select(on_recv(b, [&](std::optional<int> v) { got.add(v); }),
+                       on_recv(a, [&](std::optional<int> v) { got.add(v); }));
+        };
+        sim::thread r([&] { got.add(a.recv()); });
+        sim::thread s([&] {
+          take();
+          take();
+        });
+        sim::thread t(take);
+        for (int i = 0; i < 3; ++i) b.send(i);
+        a.send(3);
+        r.join();
+        s.join();
+        t.join();
+        got.all(4);
+      },
+      100'000);
+}
+
+// A select stands alone, a receiver joins it, a third comes; it wins elsewhere.
+TEST(select, withdraws_from_a_list_that_others_made) {
+  check_some(
+      [] {
+        auto a = make_chan<int>();
+        auto b = make_chan<int>();
+        received got;
+        sim::thread s([&] {
+          weft::select(on_recv(a, [&](std::optional<int> v) { got.add(v); }),
+                       on_recv(b, [&](std::optional<int> v) { got.add(v); }));
+        });
+        sim::thread r([&] { got.add(a.recv()); });
+        sim::thread u([&] { got.add(a.recv()); });
+        sim::thread x([&] { a.send(0); });
+        // Whoever of the three takes b's or a's: two more are wanted.
+        bool to_b = false;
+        int v = 1;
+        weft::select(on_send(b, v, [&] { to_b = true; }), on_send(a, v, [] {}));
+        a.send(2);
+        s.join();
+        r.join();
+        u.join();
+        x.join();
+        (void)to_b;
+        got.all(3);
+      },
+      100'000);
+}
+
+// A poll finds a competitor alone in an unbuffered channel, and makes him a list of one, so as to judge one moment.
+TEST(select, otherwise_beside_a_competitor) {
+  check_some(
+      [] {
+        auto a = make_chan<int>();
+        auto b = make_chan<int>();
+        received got;
+        sim::thread r([&] { got.add(a.recv()); });
+        sim::thread s([&] {
+          for (int i = 0; i < 2; ++i)
+            weft::select(on_recv(a, [&](std::optional<int>) { sim::require(false, "nobody has sent yet"); }),
+                         on_recv(b, [&](std::optional<int>) { sim::require(false, "nobody has sent yet"); }),
+                         otherwise([] {}));
+          a.send(1);
+        });
+        r.join();
+        s.join();
+        got.all(1);
+      },
+      100'000);
+}
+
+// The same with room as the token.
+TEST(select, otherwise_judges_one_moment_of_room) {
+  check_some(
+      [] {
+        auto a = make_chan<int>(1);
+        auto b = make_chan<int>(1);
+        b.send(0);
+        sim::thread mover([&] {
+          b.recv();
+          a.send(0);
+          a.recv();
+          b.send(0);
+        });
+        bool none = false;
+        int v = 7;
+        weft::select(on_send(a, v, [&] { a.recv(); }), on_send(b, v, [&] { b.recv(); }),
+                     otherwise([&] { none = true; }));
+        sim::require(!none, "neither had room, but one always has");
+        mover.join();
+      },
+      100'000);
+}
+
 // A poll of several cases judges one moment: a token moves from channel to channel, and at each moment one has it.
 TEST(select, otherwise_judges_one_moment) {
   auto body = [] {

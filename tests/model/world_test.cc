@@ -19,7 +19,7 @@ void compute_until(atomic<int>& flag, int wanted) {
 }
 
 TEST(world, starts_and_ends) {
-  for (int procs : {1, 2, 3}) check_some([procs] { weft::run({.procs = procs}, [] {}); }, 5'000, whole);
+  for (int procs : {1, 2, 3}) check_some([procs] { weft::run({.procs = procs}, [] {}); }, 100'000, whole);
 }
 
 TEST(world, ping_pong) {
@@ -40,7 +40,7 @@ TEST(world, ping_pong) {
           });
           sim::require(got == 3, "a value is lost");
         },
-        10'000, whole);
+        100'000, whole);
 }
 
 // SUBMIT-IDLE: two goroutines behind one that computes; the ring's is stolen by a P that was idle. With `procs` 2 the runnext is
@@ -55,7 +55,7 @@ TEST(idle, ring_and_runnext_do_not_wait_behind_who_computes) {
             compute_until(ran, 2);
           });
         },
-        10'000, whole);
+        100'000, whole);
 }
 
 TEST(idle, a_runnext_does_not_wait_behind_who_computes) {
@@ -67,7 +67,7 @@ TEST(idle, a_runnext_does_not_wait_behind_who_computes) {
           compute_until(ran, 1);
         });
       },
-      10'000, whole);
+      100'000, whole);
 }
 
 // The same after everybody has been idle for a while.
@@ -81,7 +81,7 @@ TEST(idle, woken_from_deep_sleep) {
           compute_until(ran, 2);
         });
       },
-      10'000, whole);
+      100'000, whole);
 }
 
 // INBOX: a goroutine bound to a P.
@@ -99,7 +99,7 @@ TEST(idle, inbox) {
         });
         sim::require(ran.load(relaxed) == 4, "a goroutine is lost");
       },
-      10'000, whole);
+      100'000, whole);
 }
 
 // The same protocol without the watchdog, which would mend a lost wakeup two ticks later: time stands still.
@@ -115,7 +115,7 @@ TEST(idle, a_full_ring_is_seen_at_once) {
           compute_until(ran, 2);
         });
       },
-      20'000, no_watchdog);
+      100'000, no_watchdog);
 }
 
 // Bound goroutines: again, while the P that the first one ran on goes to sleep.
@@ -132,7 +132,7 @@ TEST(idle, an_inbox_is_seen_at_once) {
           });
         });
       },
-      20'000, no_watchdog);
+      100'000, no_watchdog);
 }
 
 TEST(idle, what_comes_from_outside_is_seen_at_once) {
@@ -151,7 +151,7 @@ TEST(idle, what_comes_from_outside_is_seen_at_once) {
         });
         t.join();
       },
-      20'000, no_watchdog);
+      100'000, no_watchdog);
 }
 
 // ready from a thread that is not the runtime's, while all is idle.
@@ -165,7 +165,7 @@ TEST(idle, readied_from_outside) {
         t.join();
         sim::require(got == 7, "a value is lost");
       },
-      10'000, whole);
+      100'000, whole);
 }
 
 TEST(world, many_to_one) {
@@ -180,7 +180,7 @@ TEST(world, many_to_one) {
           });
           sim::require(sum == 6, "a value is lost");
         },
-        10'000, whole);
+        100'000, whole);
 }
 
 TEST(world, overflow_into_the_global_queue) {
@@ -198,7 +198,7 @@ TEST(world, overflow_into_the_global_queue) {
         });
         sim::require(more.load(relaxed) == 8, "a goroutine is lost");
       },
-      5'000, whole);
+      100'000, whole);
 }
 
 TEST(world, yield_takes_turns) {
@@ -216,7 +216,7 @@ TEST(world, yield_takes_turns) {
         });
         sim::require(turns[0] == 3 && turns[1] == 3, "a turn is lost");
       },
-      10'000, whole);
+      100'000, whole);
 }
 
 TEST(world, set_procs_under_load) {
@@ -235,7 +235,7 @@ TEST(world, set_procs_under_load) {
         });
         sim::require(done.load(relaxed) == 3, "a goroutine is lost");
       },
-      10'000, whole);
+      100'000, whole);
 }
 
 TEST(world, set_procs_by_two) {
@@ -246,7 +246,178 @@ TEST(world, set_procs_by_two) {
           weft::set_procs(3);
         });
       },
-      5'000, whole);
+      100'000, whole);
+}
+
+// ALLP: goroutines run on Ps that have just been made, and threads without a P look at them.
+TEST(world, set_procs_grows_while_others_look) {
+  check_some(
+      [] {
+        atomic<int> done{0};
+        weft::run({.procs = 2}, [&] {
+          weft::go({.home = 1}, [&] {
+            weft::sleep_for(std::chrono::nanoseconds(100));
+            done.fetch_add(1, relaxed);
+          });
+          weft::set_procs(4);
+          for (int k = 0; k < 2; ++k)
+            weft::go([&] {
+              weft::yield();
+              done.fetch_add(1, relaxed);
+            });
+        });
+        sim::require(done.load(relaxed) == 3, "a goroutine is lost");
+      },
+      100'000, whole);
+}
+
+// SHRINK: a goroutine bound to a P is readied from outside while that P is retired.
+TEST(world, shrink_while_a_bound_goroutine_is_readied_from_outside) {
+  check_some(
+      [] {
+        auto c = make_chan<int>();
+        plain<int> data{0};
+        plain<int> got{0};
+        sim::thread t([&] {
+          data = 1;
+          c.send(7);
+        });
+        weft::run({.procs = 2}, [&] {
+          weft::go({.home = 1}, [&] {
+            got = *c.recv();
+            sim::require(data == 1, "received, but not what came before");
+          });
+          weft::yield();
+          weft::set_procs(1);
+        });
+        t.join();
+        sim::require(got == 7, "a value is lost");
+      },
+      100'000, {.clock_stands = true, .max_steps = 50'000});
+}
+TEST(world, shrink_while_bound_goroutines_ready_each_other) {
+  check_some(
+      [] {
+        auto c = make_chan<int>();
+        plain<int> got{0};
+        weft::run({.procs = 3}, [&] {
+          weft::go({.home = 2}, [&] { c.send(1); });
+          weft::go({.home = 1}, [&] { got = *c.recv(); });
+          weft::yield();
+          weft::set_procs(1);
+        });
+        sim::require(got == 1, "a value is lost");
+      },
+      100'000, whole);
+}
+
+TEST(world, two_change_procs_at_once) {
+  check_some(
+      [] {
+        weft::run({.procs = 3}, [] {
+          weft::go({.home = 1}, [] { weft::set_procs(2); });
+          weft::go({.home = 2}, [] { weft::set_procs(1); });
+          weft::set_procs(4);
+        });
+      },
+      100'000, whole);
+}
+
+// No thread is to be had for a P: the others do its work.
+TEST(world, no_more_threads) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        weft::run({.procs = 3}, [&] {
+          for (int i = 0; i < 4; ++i)
+            weft::go([&] {
+              weft::yield();
+              ran.fetch_add(1, relaxed);
+            });
+        });
+        sim::require(ran.load(relaxed) == 4, "a goroutine is lost");
+      },
+      100'000, {.max_steps = 200'000, .threads = 3});
+}
+
+// Never fewer than there are.
+TEST(world, counts_goroutines) {
+  check_some(
+      [] {
+        weft::run({.procs = 2}, [] {
+          atomic<int> over{0};
+          atomic<int> up{0};
+          weft::go({.home = 1}, [&] {
+            up.store(1, release);
+            for (int i = 0; i < 2; ++i) {
+              weft::go([] {});
+              weft::yield();
+            }
+            compute_until(over, 1);
+            up.store(2, release);
+          });
+          compute_until(up, 1);
+          for (int i = 0; i < 3; ++i) sim::require(weft::num_goroutines() >= 2, "fewer than there are");
+          over.store(1, release);
+          compute_until(up, 2);
+        });
+      },
+      100'000, whole);
+}
+
+// POOL, CHUNK-PUBLISH: a thread faults, while others start and end runs and make stacks.
+TEST(world, a_fault_is_looked_up) {
+  check_some(
+      [] {
+        sim::thread t([] {
+          int here = 0;
+          for (int i = 0; i < 3; ++i) {
+            sim::require(!sim::fault_at(&here), "not a guard");
+            sim::spin();
+          }
+        });
+        weft::run({.procs = 1}, [] {
+          weft::go([] {});
+          weft::go({.stack_size = 256 << 10}, [] {});
+        });
+        t.join();
+      },
+      100'000, whole);
+}
+
+// SYSMON-IDLE: every P is busy for so long that sysmon goes to sleep. Then one idles, and a runnext waits on the other.
+TEST(idle, sysmon_is_told_of_an_idle_p) {
+  for (int ticks : {7, 8, 9})
+    check_some(
+        [ticks] {
+          atomic<int> over{0};
+          atomic<int> ran{0};
+          weft::run({.procs = 2}, [&] {
+            weft::go({.home = 1}, [&] { compute_until(over, 1); });
+            std::int64_t until = os::now_ns() + ticks * 40'000;
+            while (os::now_ns() < until) sim::spin();
+            over.store(1, release);
+            weft::go([&] { ran.store(1, release); });
+            compute_until(ran, 1);
+          });
+        },
+        100'000, whole);
+}
+
+// SYSMON-NAG: a P is idle, and nobody puts anything anywhere, for so long that sysmon goes to sleep; as it does, a goroutine is readied.
+TEST(idle, sysmon_is_told_of_a_runnext) {
+  for (int ticks : {7, 8, 9})
+    check_some(
+        [ticks] {
+          atomic<int> ran{0};
+          weft::run({.procs = 2}, [&] {
+            std::int64_t until = os::now_ns() + ticks * 40'000;
+            while (os::now_ns() < until) sim::spin();
+            weft::go([&] { ran.store(1, release); });
+            compute_until(ran, 1);
+          });
+        },
+        100'000, whole);
 }
 
 TEST(timers, sleep) {
@@ -264,7 +435,7 @@ TEST(timers, sleep) {
         });
         sim::require(order == 2, "a sleeper is lost");
       },
-      10'000, whole);
+      100'000, whole);
 }
 
 // TIMER-KEEPER: a sleeper behind one that computes is woken by another P.
@@ -281,7 +452,7 @@ TEST(timers, fire_while_a_goroutine_computes) {
           compute_until(ran, 1);
         });
       },
-      10'000, whole);
+      100'000, whole);
 }
 
 TEST(timers, stop_or_fire) {
@@ -295,7 +466,7 @@ TEST(timers, stop_or_fire) {
           if (stopped) sim::require(!t.chan().try_recv().has_value(), "a stopped timer has sent");
         });
       },
-      10'000, whole);
+      100'000, whole);
 }
 
 TEST(timers, pending_at_the_end_of_the_run) {
@@ -306,7 +477,111 @@ TEST(timers, pending_at_the_end_of_the_run) {
           return weft::after(std::chrono::microseconds(1));
         });
       },
-      10'000, whole);
+      100'000, whole);
+}
+
+// TIMER-TAKEN, TIMER-FIRED, on the heap itself: who stops a timer and is told that it has fired may do with it what he likes; one who
+// stopped it before that knows that it will not.
+struct told_timer : rt::timer {
+  plain<int> state{0};  // 1: fired, 2: dropped
+  atomic<int> made{0};
+};
+void stopped_by_another(std::int64_t in_ns, int procs, bool outside) {
+  auto t = std::make_unique<told_timer>();
+  t->fire = [](rt::timer* x) { static_cast<told_timer*>(x)->state = 1; };
+  t->drop = [](rt::timer* x) { static_cast<told_timer*>(x)->state = 2; };
+  auto stop = [&] {
+    while (t->made.load(acquire) == 0) sim::spin();
+    bool stopped = rt::stop_timer(*t);
+    int state = t->state;
+    sim::require(stopped == (state == 0), "stopped, and fired or dropped as well; or neither");
+    t.reset();
+  };
+  std::unique_ptr<sim::thread> other;
+  if (outside) other = std::make_unique<sim::thread>(stop);
+  weft::run({.procs = procs}, [&] {
+    if (!outside) weft::go({.home = procs - 1}, stop);
+    rt::start_timer(*t, os::now_ns() + in_ns);
+    t->made.store(1, release);
+    if (!outside) {
+      for (int i = 0; i < 3; ++i) weft::yield();
+    }
+  });
+  if (other) other->join();
+}
+TEST(timers, stopped_as_it_fires) {
+  check_some([] { stopped_by_another(600, 2, false); }, 100'000, whole);
+  check_some([] { stopped_by_another(600, 2, true); }, 100'000, whole);
+}
+TEST(timers, stopped_as_it_is_dropped) {
+  check_some([] { stopped_by_another(1'000'000'000, 1, true); }, 100'000, whole);
+}
+
+// The heap's entries go from P to P: several timers, of which some are stopped and some fire, whoever comes by.
+TEST(timers, several_on_one_heap) {
+  check_some(
+      [] {
+        std::array<told_timer, 4> ts;
+        for (auto& t : ts) t.fire = [](rt::timer* x) { static_cast<told_timer*>(x)->state = 1; };
+        weft::run({.procs = 2}, [&] {
+          std::int64_t now = os::now_ns();
+          for (std::size_t i = 0; i < ts.size(); ++i)
+            rt::start_timer(ts[i], now + 500 + 100 * static_cast<std::int64_t>((7 * i) % 4));
+          weft::go({.home = 1}, [&] {
+            for (std::size_t i = 0; i < 2; ++i) {
+              bool stopped = rt::stop_timer(ts[2 * i]);
+              int state = ts[2 * i].state;
+              sim::require(stopped == (state == 0), "stopped, and fired as well; or neither");
+            }
+          });
+          weft::sleep_for(std::chrono::microseconds(2));
+          for (std::size_t i : {std::size_t{1}, std::size_t{3}}) {
+            rt::stop_timer(ts[i]);
+            sim::require(ts[i].state == 1, "it has not fired in time");
+          }
+        });
+      },
+      100'000, whole);
+}
+
+// A ticker's owner resets and stops it, as it ticks.
+TEST(timers, reset_as_it_ticks) {
+  check_some(
+      [] {
+        weft::run({.procs = 2}, [] {
+          weft::ticker t(std::chrono::nanoseconds(300));
+          weft::go([&] { t.chan().try_recv(); });
+          weft::yield();
+          t.reset(std::chrono::nanoseconds(200));
+          t.chan().recv();
+          t.stop();
+          sim::require(!t.chan().try_recv().has_value(), "a stopped ticker ticks");
+          weft::yield();
+        });
+      },
+      100'000, whole);
+}
+
+// TIMER-KEEPER, the other way round: everybody goes to sleep as a timer is started.
+TEST(timers, started_as_others_go_to_sleep) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        weft::run({.procs = 2}, [&] {
+          weft::go({.home = 1}, [&] { weft::sleep_for(std::chrono::milliseconds(1)); });
+          weft::go([&] {
+            weft::sleep_for(std::chrono::microseconds(3));
+            ran.fetch_add(1, acq_rel);
+          });
+          weft::yield();
+          std::int64_t until = os::now_ns() + 500'000;
+          while (ran.load(acquire) == 0) {
+            sim::require(os::now_ns() < until, "half a millisecond late");
+            sim::spin();
+          }
+        });
+      },
+      100'000, whole);
 }
 
 // A timer outlives its run's end in the hands of an ordinary thread, which stops it as the run drops it.
@@ -325,7 +600,7 @@ TEST(timers, stopped_from_outside_as_the_run_ends) {
         });
         outside.join();
       },
-      10'000, whole);
+      100'000, whole);
 }
 
 TEST(world, select_among_goroutines) {
@@ -343,7 +618,7 @@ TEST(world, select_among_goroutines) {
         });
         sim::require(sum == 3, "a value is lost");
       },
-      10'000, whole);
+      100'000, whole);
 }
 
 TEST(world, mutex_among_goroutines) {
@@ -361,7 +636,7 @@ TEST(world, mutex_among_goroutines) {
         });
         sim::require(count == 3, "a turn is lost");
       },
-      10'000, whole);
+      100'000, whole);
 }
 
 TEST(world, exceptions_and_errno_stay_with_the_goroutine) {
@@ -386,7 +661,7 @@ TEST(world, exceptions_and_errno_stay_with_the_goroutine) {
         });
         sim::require(caught == 2, "a goroutine is lost");
       },
-      5'000, whole);
+      100'000, whole);
 }
 
 }  // namespace

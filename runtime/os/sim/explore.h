@@ -56,6 +56,7 @@ struct plan {
   bool asymmetric = true;            // os::asymmetric_fences
   int stop_thread = -1;              // this thread stops for good ...
   std::uint32_t stop_at = 0;         // ... before its point number so many
+  int threads = 0;                   // os::thread::start fails when there are so many already; 0: never
   bool shrink = true;
   bool expect_failure = false;  // say nothing about it
 };
@@ -105,6 +106,9 @@ void say(const char* text, std::uint64_t value = 0, site s = site::here());
 void spin(site s = site::here());  // the caller waits for somebody else: others go first
 void fence_acquire(site s = site::here());
 void fence_release(site s = site::here());
+
+// What the runtime's handler would say of a fault at `address`, on the calling thread.
+bool fault_at(void* address);
 
 // A moment of the calling thread, and whether the caller knows that it is past (happens-before, not the simulation's own order: a
 // load that returns an old value is not late).

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// No faults to be handled: whatever faults in a simulation is to be seen in a debugger.
+// No faults to be handled: whatever faults in a simulation is to be seen in a debugger. But a test may ask what the handler says of an address
+// (explore.h, fault_at).
 
 #include "../signal.h"
+
+#include "machine.h"
 
 namespace weft::os {
 
@@ -19,7 +22,17 @@ alt_stack::~alt_stack() {
   static_cast<void>(before_flags_);
 }
 
-void acquire_fault_handler(fault_fn) {}
+namespace {
+fault_fn handler = nullptr;
+}
+
+void acquire_fault_handler(fault_fn f) { handler = f; }
 void release_fault_handler() noexcept {}
 
 }  // namespace weft::os
+
+namespace weft::sim {
+
+bool fault_at(void* address) { return os::handler && os::handler(address, nullptr); }
+
+}  // namespace weft::sim

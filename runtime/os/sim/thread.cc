@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <system_error>
 
 #include "../process.h"
 #include "machine.h"
@@ -30,6 +31,8 @@ void* thread::entry(void* self) noexcept {
 
 void thread::start(const char* name, void (*fn)(void*), void* arg, std::size_t) {
   sim::machine& m = *sim::the_machine;
+  if (m.how.threads != 0 && num_threads_of_process() >= m.how.threads)
+    throw std::system_error(EAGAIN, std::generic_category(), "no more threads");
   std::snprintf(name_, sizeof name_, "%s", name);
   fn_ = fn;
   arg_ = arg;
