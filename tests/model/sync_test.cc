@@ -434,10 +434,16 @@ TEST(context, deadline_or_cancel) {
   check_some(
       [] {
         weft::run({.procs = 2}, [] {
-          auto [c, cancel] = with_timeout(context::background(), std::chrono::nanoseconds(500));
-          weft::go({.home = 1}, [cancel] { cancel(); });
-          c.done().recv();
-          sim::require(static_cast<bool>(c.err()), "done, and no error");
+          auto c = with_timeout(context::background(), std::chrono::nanoseconds(500));
+          wait_group over;
+          over.add(1);
+          weft::go({.home = 1}, [&] {
+            c.cancel();
+            over.done();
+          });
+          c.ctx.done().recv();
+          sim::require(static_cast<bool>(c.ctx.err()), "done, and no error");
+          over.wait();
         });
       },
       100'000, whole);

@@ -4,6 +4,7 @@
 // runs shows as a livelock (somebody spins for it) or as the runtime's own report of a deadlock.
 
 #include "model.h"
+#include "runtime/sched/timer.h"
 #include "runtime/weft/weft.h"
 
 namespace weft {
@@ -369,16 +370,19 @@ TEST(world, counts_goroutines) {
 TEST(world, a_fault_is_looked_up) {
   check_some(
       [] {
-        sim::thread t([] {
+        atomic<int> over{0};
+        sim::thread t([&] {
           int here = 0;
           for (int i = 0; i < 3; ++i) {
             sim::require(!sim::fault_at(&here), "not a guard");
             sim::spin();
           }
+          over.store(1, release);
         });
-        weft::run({.procs = 1}, [] {
+        weft::run({.procs = 1}, [&] {
           weft::go([] {});
           weft::go({.stack_size = 256 << 10}, [] {});
+          compute_until(over, 1);
         });
         t.join();
       },
@@ -550,13 +554,14 @@ TEST(timers, reset_as_it_ticks) {
       [] {
         weft::run({.procs = 2}, [] {
           weft::ticker t(std::chrono::nanoseconds(300));
-          weft::go([&] { t.chan().try_recv(); });
+          wait_group over;
+          over.go([&] { t.chan().try_recv(); });
           weft::yield();
           t.reset(std::chrono::nanoseconds(200));
           t.chan().recv();
+          over.wait();
           t.stop();
           sim::require(!t.chan().try_recv().has_value(), "a stopped ticker ticks");
-          weft::yield();
         });
       },
       100'000, whole);
