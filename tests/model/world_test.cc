@@ -347,20 +347,23 @@ TEST(world, counts_goroutines) {
       [] {
         weft::run({.procs = 2}, [] {
           atomic<int> over{0};
-          atomic<int> up{0};
+          wait_group both;
+          both.add(2);
           weft::go({.home = 1}, [&] {
-            up.store(1, release);
             for (int i = 0; i < 2; ++i) {
               weft::go([] {});
               weft::yield();
             }
             compute_until(over, 1);
-            up.store(2, release);
+            both.done();
           });
-          compute_until(up, 1);
-          for (int i = 0; i < 3; ++i) sim::require(weft::num_goroutines() >= 2, "fewer than there are");
-          over.store(1, release);
-          compute_until(up, 2);
+          weft::go({.home = 0}, [&] {
+            // main, this one, and the other
+            for (int i = 0; i < 3; ++i) sim::require(weft::num_goroutines() >= 3, "fewer than there are");
+            over.store(1, release);
+            both.done();
+          });
+          both.wait();
         });
       },
       100'000, whole);
