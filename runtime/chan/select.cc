@@ -295,9 +295,9 @@ class attempt {
         if (ready) break;
         std::uint32_t head = c->capacity != 0 ? word::head_of(w) : 0;
         n->position.store(head, relaxed);
-        // WORD, LIST-APPEND. relaxed: n was made before the fence with which the section began.
+        // WORD, LIST-APPEND release: n, with its position
         if (!c->word.compare_exchange_strong(w, word::list(static_cast<word::kind>(mine), n, op.send ? head : 0),
-                                             relaxed, relaxed))
+                                             release, relaxed))
           continue;
         op.node = n;
         return true;
@@ -327,8 +327,8 @@ class attempt {
       if (opposite && foreign_any(w)) break;
       n->position.store(last->position.load(relaxed), relaxed);
       std::uint64_t none = 0;
-      // LIST-APPEND. relaxed: as above.
-      if (!last->next.compare_exchange_strong(none, link::to(n), relaxed, relaxed)) continue;
+      // LIST-APPEND release: as above.
+      if (!last->next.compare_exchange_strong(none, link::to(n), release, relaxed)) continue;
       op.node = n;
       return true;
     }
