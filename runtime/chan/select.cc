@@ -14,12 +14,12 @@
 //
 // Edges
 //   name        release side                        acquire side                      carries                               test
-//   SELECT      park's commit (or the thread's)     claim_waiter, claim_lone          the select saved, its slots, its seat select_stress
-//   SELECT-WON  the claim, then ready               wait, once it goes on             which case, its value                 select_stress
-//   WORD        enlist's move to a lone word, or    every load of the word            the seat; the node and all in it      select_stress
+//   SELECT      park's commit (or the thread's)     claim_waiter, claim_lone          the select saved, its slots, its seat go_select.*
+//   SELECT-WON  the claim, then ready               wait, once it goes on             which case, its value                 go_select.*
+//   WORD        enlist's move to a lone word, or    every load of the word            the seat; the node and all in it      go_select.*
 //               to a list of its node
-//   LIST-APPEND enlist on last->next                walk, take_first, take_both       the node and all in it                select_stress
-//   BOTH        both += 1, before the node is seen  wait_in_list, before it appends   that a node of either kind stands     select_stress
+//   LIST-APPEND enlist on last->next                walk, take_first, take_both       the node and all in it                select.losers_*
+//   BOTH        both += 1, before the node is seen  wait_in_list, before it appends   that a node of either kind stands     none: by LIST-APPEND
 //                                                                                     there, or is about to
 
 #include "select.h"

@@ -5,7 +5,7 @@
 // Edges
 //   name       release side          acquire side     carries                     model test
 //   INBOX      ready_bound           get_inbox        the Gs, saved               idle.inbox
-//   SHRINK     see ready_bound                                                  none; world_stress
+//   SHRINK     see ready_bound                                                  world.shrink_*
 //   THREAD     ready_slow            block_thread     what the partner wrote      park.thread_waiter
 
 #include "park.h"

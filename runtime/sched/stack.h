@@ -48,7 +48,7 @@
 //
 // Edges
 //   name            release side        acquire side      carries                         model test
-//   CHUNK-PUBLISH   add_chunk           find              base, size, class of a chunk    none; stack_test
+//   CHUNK-PUBLISH   add_chunk           find              base, size, class of a chunk    world.a_fault_*
 // All else is under the two locks; grow_lock_ is taken before lock_.
 //
 // Not here: what is on a stack (goroutine.cc), caches of Ps (schedule.cc), the report of an overflow (fault.cc).

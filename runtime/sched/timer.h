@@ -26,10 +26,10 @@
 //
 // Edges
 //   name          release side                 acquire side             carries                                      test
-//   TIMER-FIRED   run_timers, drop_timers:     stop_timer               that fire(), or drop(), has returned, and    timer_test
+//   TIMER-FIRED   run_timers, drop_timers:     stop_timer               that fire(), or drop(), has returned, and    timers.several_*
 //                 firing = null                                         all it did
-//   TIMER-TAKEN   run_timers: home = null      stop_timer               fired_by, firing                             timer_test
-//   SLEEP         sleep's commit               run_timers' exchange     the sleeper, saved                           timer_test
+//   TIMER-TAKEN   run_timers: home = null      stop_timer               fired_by, firing                             timers.stopped_*
+//   SLEEP         sleep's commit               run_timers' exchange     the sleeper, saved                           timers.sleep
 //   TIMER-KEEPER  below
 //
 // When do timers run? Whenever their P looks round (schedule.cc) and before it looks for other work; when it idles or computes, on any

@@ -19,7 +19,7 @@
 //
 // Edges
 //   name        release side           acquire side     carries                                              test
-//   CV-COUNT    wait, by the lock      notify           that somebody waits                                  sync_stress
+//   CV-COUNT    wait, by the lock      notify           that somebody waits                                  condition_variable.*
 //   (woken: LOT-WAKE)
 
 #pragma once

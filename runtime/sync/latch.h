@@ -15,7 +15,7 @@
 //
 // Edges
 //   name       release side     acquire side        carries                              test
-//   LATCH      count_down       wait, try_wait      what was done before count_down      latch_test
+//   LATCH      count_down       wait, try_wait      what was done before count_down      latch.*
 
 #pragma once
 

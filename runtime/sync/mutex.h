@@ -60,9 +60,9 @@
 //
 // Edges
 //   name          release side               acquire side                  carries                                  test
-//   MUTEX         unlock                     lock, try_lock                what was done under the mutex            sync_stress
-//   MUTEX-HAND    unlock_slow (by LOT-WAKE)  lock_slow                     the same, when handed over               sync_stress
-//   MUTEX-TURN    above                                                                                             sync_stress
+//   MUTEX         unlock                     lock, try_lock                what was done under the mutex            mutex.*
+//   MUTEX-HAND    unlock_slow (by LOT-WAKE)  lock_slow                     the same, when handed over               mutex.*
+//   MUTEX-TURN    above                                                                                             mutex.*
 // Sources: Go mutex.go (barging and starvation); sched/runq.h (the asymmetric take); WebKit's Lock (four bytes and a parking lot).
 
 #pragma once

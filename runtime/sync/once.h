@@ -15,7 +15,7 @@
 //
 // Edges
 //   name      release side                acquire side      carries             test
-//   ONCE      do_slow, after f            do_once           what f did          once_test
+//   ONCE      do_slow, after f            do_once           what f did          once.*
 
 #pragma once
 

@@ -24,9 +24,9 @@
 // Edges
 //   name         release side            acquire side             carries                                  test
 //   LOT          unlock of lot::lk       lock of lot::lk          the queues, entries' fields              (base/lock.h)
-//   LOT-WAKE     wake                    block: resumed, or its   what the waker did before, `handed`,     sync_stress
+//   LOT-WAKE     wake                    block: resumed, or its   what the waker did before, `handed`,     go_sync.*
 //                                        commit that fails        `timed_out`
-//   LOT-SLEEP    block's commit          wake                     the waiter, saved                        sync_stress
+//   LOT-SLEEP    block's commit          wake                     the waiter, saved                        go_sync.*
 // Progress: a lot's lock is a blocking one (base/lock.h), held for a walk over the other objects of the lot, never across a park; a thread
 // that the kernel stops there holds up those who use objects of this lot *and have to wait or to wake*. Nothing here is lock-free.
 //

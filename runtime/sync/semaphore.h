@@ -20,7 +20,7 @@
 //
 // Edges
 //   name        release side         acquire side                    carries                               test
-//   PERMIT      release              acquire, try_acquire            what was done before the release      sync_stress
+//   PERMIT      release              acquire, try_acquire            what was done before the release      semaphore.*
 //   (handed over: LOT-WAKE)
 
 #pragma once

@@ -23,7 +23,7 @@
 //
 // Edges
 //   name        release side                   acquire side                  carries                                test
-//   SHARED      unlock, unlock_shared          lock, lock_shared, try_...    what was done under the lock           sync_stress
+//   SHARED      unlock, unlock_shared          lock, lock_shared, try_...    what was done under the lock           shared_mutex.*
 //   (handed over: LOT-WAKE)
 
 #pragma once

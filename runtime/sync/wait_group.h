@@ -25,8 +25,8 @@
 //
 // Edges
 //   name        release side              acquire side             carries                                test
-//   WG-DONE     done                      wait                     what was done before done()            wait_group_test
-//   WG-WAIT     wait's commit             the last done            the waiter, saved                      wait_group_test
+//   WG-DONE     done                      wait                     what was done before done()            wait_group.*
+//   WG-WAIT     wait's commit             the last done            the waiter, saved                      go_sync.wait_group
 // Progress: add and done are lock-free; wait is, until it parks.
 
 #pragma once

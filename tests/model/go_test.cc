@@ -193,34 +193,32 @@ TEST(go_select, meets_select) {
 
 // A plain receiver comes where a select stands alone, which makes a list of the two; whoever wins, the select withdraws.
 TEST(go_select, is_joined_in_a_list) {
-  both_ways(
-      [](bool bound) {
-        auto a = make_chan<int>();
-        auto b = make_chan<int>();
-        ledger all;
-        among(bound, {[&] {
-                        weft::select(on_recv(a, [&](std::optional<int> v) { all.take(v); }),
-                                     on_recv(b, [&](std::optional<int> v) { all.take(v); }));
-                        // What it left behind is in nobody's way.
-                        if (std::optional<int> v = b.recv()) all.take(v);
-                      },
-                      [&] { all.take(a.recv()); },
-                      [&] {
-                        a.send(all.mark(0));
-                        int v = all.mark(1);
-                        int w = all.mark(2);
-                        // Two of three take the rest: one from a or b, one from b.
-                        bool to_a = false;
-                        weft::select(on_send(a, v, [&] { to_a = true; }), on_send(b, v, [] {}));
-                        if (to_a)
-                          b.send(w);
-                        else
-                          weft::select(on_send(a, w, [] {}), on_send(b, w, [] {}));
-                        b.close();
-                        a.close();
-                      }});
-      },
-      50'000);
+  both_ways([](bool bound) {
+    auto a = make_chan<int>();
+    auto b = make_chan<int>();
+    ledger all;
+    among(bound, {[&] {
+                    weft::select(on_recv(a, [&](std::optional<int> v) { all.take(v); }),
+                                 on_recv(b, [&](std::optional<int> v) { all.take(v); }));
+                    // What it left behind is in nobody's way.
+                    if (std::optional<int> v = b.recv()) all.take(v);
+                  },
+                  [&] { all.take(a.recv()); },
+                  [&] {
+                    a.send(all.mark(0));
+                    int v = all.mark(1);
+                    int w = all.mark(2);
+                    // Two of three take the rest: one from a or b, one from b.
+                    bool to_a = false;
+                    weft::select(on_send(a, v, [&] { to_a = true; }), on_send(b, v, [] {}));
+                    if (to_a)
+                      b.send(w);
+                    else
+                      weft::select(on_send(a, w, [] {}), on_send(b, w, [] {}));
+                    b.close();
+                    a.close();
+                  }});
+  });
 }
 
 TEST(go_select, close_wakes) {

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -35,11 +36,12 @@ inline sim::report check_all(const std::function<void()>& body, sim::plan p = {}
   return r;
 }
 
-// `schedules` (at 100 percent) by PCT, and half as many by random walk.
+// `schedules` (at 100 percent) by PCT, and half as many by random walk, but of those no more than a tenth from 20 percent on.
 inline void check_some(const std::function<void()>& body, int schedules, sim::plan p = {}) {
   for (sim::strategy how : {sim::strategy::pct, sim::strategy::random}) {
     p.how = how;
-    p.schedules = static_cast<std::uint64_t>(scaled(how == sim::strategy::pct ? schedules : schedules / 2));
+    int walks = std::min(scaled(schedules / 2), std::max(schedules / 10, scaled(schedules / 10)));
+    p.schedules = static_cast<std::uint64_t>(how == sim::strategy::pct ? scaled(schedules) : walks);
     sim::report r = sim::explore(p, body);
     print(how == sim::strategy::pct ? "pct" : "random", r);
     EXPECT_FALSE(r.failed) << r.message;
