@@ -161,8 +161,13 @@ TEST(idle, readied_from_outside) {
       [] {
         auto c = make_chan<int>();
         int got = 0;
-        sim::thread t([&] { c.send(7); });
+        atomic<int> over{0};
+        sim::thread t([&] {
+          c.send(7);
+          compute_until(over, 1);  // lives longer than the run, which must know by itself that this one is out of it
+        });
         weft::run({.procs = 2}, [&] { got = *c.recv(); });
+        over.store(1, release);
         t.join();
         sim::require(got == 7, "a value is lost");
       },
