@@ -167,7 +167,7 @@ void ping_pong() {
   });
 }
 TEST(planted, park_commits_without_release) {
-  must_find("runtime/sched/switch.cc", "// COMMIT", "cas", "acquire", ping_pong, whole);
+  must_find("runtime/sched/switch.cc", "m->commit.word->compare_exchange_strong", "cas", "acquire", ping_pong, whole);
 }
 TEST(planted, thread_is_woken_by_a_relaxed_store) {
   must_find("runtime/sched/park.cc", "THREAD release -> acquire in block_thread", "store", "relaxed", one_value);
