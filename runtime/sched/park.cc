@@ -29,6 +29,7 @@ void push_inbox(P* p, G* g) {
   waiter* head =
       nullptr;  // mostly: a load before the exchange would fetch the line twice, once to be read and once to be written
   do {
+    os::plain_write(&g->next);
     g->next = head;
     // INBOX release -> acquire in get_inbox.
   } while (!p->inbox.compare_exchange_weak(head, g, release, relaxed));
@@ -51,6 +52,7 @@ void ready_bound(sched* s, G* g) {
       if (!w) return;  // set_procs has them, or who came after us
       P* home = proc(s, p->id % s->nprocs.load(relaxed));
       while (w) {
+        os::plain_read(&w->next);
         waiter* next = w->next;
         push_inbox(home, static_cast<G*>(w));
         w = next;

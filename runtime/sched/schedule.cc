@@ -69,6 +69,7 @@ G* get_inbox(M* m) {
   if (p->more->inbox_rounds == 0) p->more->inbox_rounds = limits::inbox_rounds_first;
   waiter* oldest = nullptr;  // pushed like a stack: turn it round
   while (w) {
+    os::plain_read(&w->next);
     waiter* next = w->next;
     w->next = oldest;
     oldest = w;

@@ -110,6 +110,7 @@ void drain(sched* s, P* p) {
   while (G* g = runq::get(p)) batch.push_back(g);
   waiter* w = p->inbox.exchange(nullptr, acquire);
   while (w) {
+    os::plain_read(&w->next);
     waiter* next = w->next;
     batch.push_back(static_cast<G*>(w));
     w = next;

@@ -44,8 +44,9 @@ struct cancel_node final : context_node, timer {
   cancel_node* above = nullptr;  // alive: `parent` counts it
   chan<std::monostate> done;
   std::int64_t deadline = no_deadline;  // for good
-  atomic<bool> armed{false};            // the timer is pending, or on its way to fire()
-  atomic<int> code{0};                  // written under lk: 0 or an errc
+  // The timer is pending, or on its way to fire(). relaxed: a token for one; what it is about goes by lk, the timer's home and refs.
+  atomic<bool> armed{false};
+  atomic<int> code{0};  // written under lk: 0 or an errc
 
   runtime_lock lk;
   std::exception_ptr why;                    // lk; for good once code is set
@@ -93,7 +94,7 @@ cancel_node* cancel_one(cancel_node* n, int code, const std::exception_ptr& why,
     }
   }
   close_chan(n->done.core());
-  if (n->armed.exchange(false, acq_rel)) stop_timer(*n);
+  if (n->armed.exchange(false, relaxed)) stop_timer(*n);
   stops.request_stop();
   return work;
 }
@@ -131,7 +132,7 @@ void enlist(cancel_node* n) noexcept {
 void fire_deadline(timer* t) noexcept {
   auto* n = static_cast<cancel_node*>(t);
   if (!try_share(n)) return;  // ~cancel_node waits for us
-  if (n->armed.exchange(false, acq_rel)) cancel_tree(n, static_cast<int>(std::errc::timed_out), nullptr);
+  if (n->armed.exchange(false, relaxed)) cancel_tree(n, static_cast<int>(std::errc::timed_out), nullptr);
   drop_context(n);  // the last touch
 }
 
@@ -162,7 +163,7 @@ cancel_node::~cancel_node() {
     lock_scope hold(above->lk);
     unlist(this);
   }
-  if (armed.exchange(false, acq_rel)) stop_timer(*this);
+  if (armed.exchange(false, relaxed)) stop_timer(*this);
 }
 
 void drop_context(context_node* n) noexcept {

@@ -119,6 +119,22 @@ TEST(idle, a_full_ring_is_seen_at_once) {
       100'000, no_watchdog);
 }
 
+// Again, while the P that took them the first time stops to look for more. (In each round the last one readied stays in runnext, and one more
+// than that in the ring wakes somebody, once.)
+TEST(idle, a_ring_that_fills_again_is_seen_at_once) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        weft::run({.procs = 2}, [&] {
+          for (int i = 0; i < 3; ++i) weft::go([&] { ran.fetch_add(1, acq_rel); });
+          compute_until(ran, 2);
+          for (int i = 0; i < 2; ++i) weft::go([&] { ran.fetch_add(1, acq_rel); });
+          compute_until(ran, 4);
+        });
+      },
+      100'000, no_watchdog);
+}
+
 // Bound goroutines: again, while the P that the first one ran on goes to sleep.
 TEST(idle, an_inbox_is_seen_at_once) {
   check_some(
