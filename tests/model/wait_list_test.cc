@@ -79,25 +79,27 @@ struct ready_made {
 TEST(wait_list, no_hint_to_a_node_that_was_taken) {
   auto body = [] {
     ready_made l(3, false);
-    sim::thread a([&] { l.walk_to_the_end(); });
-    l.take_all();
+    sim::thread a([&] { l.take_all(); });
+    l.walk_to_the_end();
     a.join();
     l.no_hint_is_left();
   };
-  check_all(body, {.schedules = 100'000, .preemptions = 2, .stale = 1});
+  check_all(body, {.schedules = 2'000'000, .preemptions = 2, .stale = 1});
   check_some(body, 100'000);
 }
 
 TEST(wait_list, no_hint_to_a_node_that_was_withdrawn) {
   auto body = [] {
     ready_made l(3, true);
-    sim::thread a([&] { l.walk_to_the_end(); });
-    for (std::size_t i : {std::size_t{1}, std::size_t{0}, std::size_t{2}}) l.give_up(i);
-    l.take_all();
+    sim::thread a([&] {
+      for (std::size_t i = 0; i < 3; ++i) l.give_up(i);
+      l.take_all();
+    });
+    l.walk_to_the_end();
     a.join();
     l.no_hint_is_left();
   };
-  check_all(body, {.schedules = 100'000, .preemptions = 2, .stale = 1});
+  check_all(body, {.schedules = 2'000'000, .preemptions = 2, .stale = 1});
   check_some(body, 100'000);
 }
 
