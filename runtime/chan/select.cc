@@ -19,8 +19,9 @@
 //   WORD        enlist's move to a lone word, or    every load of the word            the seat; the node and all in it      select_stress
 //               to a list of its node
 //   LIST-APPEND enlist on last->next                walk, take_first, take_both       the node and all in it                select_stress
-//   BOTH        both += 1, before the node is seen  wait_in_list, before it appends   that a node of either kind stands     select_stress
-//                                                                                     there, or is about to
+//   BOTH        both += 1, before the node is seen  meet_or_join, before it appends;  that a node of either kind stands     select_stress
+//                                                   take_both; the poll               there, or is about to
+//   BOTH-GONE   both -= 1, after the last claim     the same loads                    -, its node claims nobody any more    none; select_stress
 
 #include "select.h"
 
@@ -40,7 +41,9 @@ atomic<std::uint64_t> next_ticket_range{1};
 constexpr std::uint64_t ticket_range = 1 << 12;
 
 std::uint64_t new_ticket(smr_record* r) {
-  if (r->ticket % ticket_range == 0) r->ticket = next_ticket_range.fetch_add(1, relaxed) * ticket_range;
+  if (r->ticket % ticket_range == 0)
+    r->ticket =
+        next_ticket_range.fetch_add(1, relaxed) * ticket_range;  // relaxed: only to be different from all others
   return r->ticket++ & ((std::uint64_t{1} << 44) - 1);
 }
 
@@ -86,7 +89,7 @@ class attempt {
         std::size_t which = any_ready(asked);
         if (which == no_case) break;
         select_op& op = ops_[which];
-        op.both_seen = op.chan->both.load(acquire);
+        op.both_seen = op.chan->both.load(acquire);  // BOTH acquire: as any_ready's
         chan_result r =
             op.send ? send_slow(op.chan, op.slot, false, &op.seen) : receive_slow(op.chan, op.slot, false, &op.seen);
         if (r != chan_result::would_block) {
@@ -128,7 +131,7 @@ class attempt {
         if (me.m) {
           how = park(me.m, *word_, from, to, wait_reason::select);  // SELECT release: saved, slots in place
         } else {
-          thread.woken.store(0, relaxed);
+          thread.woken.store(0, relaxed);                                    // relaxed: published by SELECT
           if (word_->compare_exchange_strong(from, to, acq_rel, acquire)) {  // SELECT release
             block_thread(thread);
             how = finish_park(&thread);
@@ -167,7 +170,8 @@ class attempt {
       select_op& op = ops_[i];
       if (!op.chan) continue;
       ++asked;
-      std::uint64_t both = op.chan->both.load(acquire);
+      std::uint64_t both =
+          op.chan->both.load(acquire);  // BOTH acquire. Before the word: a look that came too early is repeated
       std::uint64_t w = op.chan->word.load(acquire);  // WORD acquire
       if (op.tried && w == op.seen && both == op.both_seen) continue;
       if (look_at(*op.chan, w, op.send, any_both(both)) == look::not_ready) continue;
@@ -183,17 +187,15 @@ class attempt {
     for (std::size_t i = 0; i < n_; ++i) {
       select_op& op = ops_[i];
       if (!op.chan) continue;
-      op.both_seen = op.chan->both.load(acquire);
-      op.seen = op.chan->word.load(acquire);
+      op.both_seen = op.chan->both.load(acquire);  // BOTH acquire: kept in order by this, and so is the word's
+      op.seen = op.chan->word.load(acquire);       // WORD acquire
       if (word::kind_of(op.seen) == (op.send ? word::sender : word::receiver)) {
         kind8 k = op.send ? word::senders : word::receivers;
-        wait_node* n = node_of_lone(me, op.seen, static_cast<word::kind>(k));
-        std::uint64_t list = word::list(static_cast<word::kind>(k), n, 0);
-        // WORD, LIST-APPEND release
-        if (!op.chan->word.compare_exchange_strong(op.seen, list, acq_rel, relaxed)) {
-          smr_free(me.smr, n);
-          return false;
-        }
+        draft_node n(me, node_of_lone(me, op.seen, static_cast<word::kind>(k)));
+        std::uint64_t list = word::list(static_cast<word::kind>(k), n.get(), 0);
+        // WORD, LIST-APPEND release. A failure means that the moment has passed.
+        if (!op.chan->word.compare_exchange_strong(op.seen, list, acq_rel, relaxed)) return false;
+        n.keep();
         op.seen = list;
       }
       switch (look_at(*op.chan, op.seen, op.send, any_both(op.both_seen))) {
@@ -208,6 +210,7 @@ class attempt {
     }
     for (std::size_t i = 0; i < n_; ++i) {
       const select_op& op = ops_[i];
+      // The second collect: WORD, BOTH acquire, for the order of the loads. Words of a list, and `both`, do not come back.
       if (op.chan && (op.chan->word.load(acquire) != op.seen || op.chan->both.load(acquire) != op.both_seen))
         return false;
     }
@@ -241,7 +244,7 @@ class attempt {
       if (op.lone != 0) {
         withdraw_lone(op.chan, now, op.lone);
       } else if (op.chan && op.node) {
-        if (op.node->other_slot) op.chan->both.fetch_sub(1, release);
+        if (op.node->other_slot) op.chan->both.fetch_sub(1, release);  // BOTH-GONE
         withdraw(op.chan, now, op.node);
         op.node = nullptr;
       }
@@ -263,7 +266,7 @@ class attempt {
         opposite = &ops_[i];
         if (opposite->node) return true;
       }
-      std::uint64_t w = c->word.load(acquire);
+      std::uint64_t w = c->word.load(acquire);  // WORD acquire
       if (seat_ && !opposite && index <= word::max_lone_case && word::kind_of(w) == word::open) {
         std::uint64_t lone =
             word::lone_select(op.send ? word::select_sender : word::select_receiver, index, seat_->number, ticket);
@@ -274,7 +277,8 @@ class attempt {
         }
       }
     }
-    wait_node* n = make_node(me, who_, static_cast<word::kind>(mine), 0);
+    draft_node draft(me, make_node(me, who_, static_cast<word::kind>(mine), 0));
+    wait_node* n = draft.get();
     n->slot = op.slot;
     n->select = word_;
     n->ticket = sel::make(ticket, sel::fired, index);
@@ -283,60 +287,61 @@ class attempt {
       n->other_case = static_cast<std::uint16_t>(opposite - ops_);
       c->both.fetch_add(one_both, seq_cst);  // BOTH: before the node is seen
     }
+    if (list_node(me, op, n, mine, opposite)) {  // throws only without an opposite: nothing is counted then
+      op.node = draft.keep();
+      return true;
+    }
+    if (opposite) c->both.fetch_sub(1, release);  // BOTH-GONE
+    return false;
+  }
+
+  // Puts n into the channel's list of its kind. False: as enlist.
+  bool list_node(caller& me, const select_op& op, wait_node* n, kind8 mine, const select_op* opposite) {
+    chan_core* c = op.chan;
     section in(me.smr);
     for (;;) {
-      if (sel::phase_of(word_->load(relaxed)) != sel::registering) break;  // relaxed: a hint, the commit decides
-      std::uint64_t w = c->word.load(acquire);
+      if (sel::phase_of(word_->load(relaxed)) != sel::registering) return false;  // relaxed: a hint, the commit decides
+      std::uint64_t w = c->word.load(acquire);                                    // WORD acquire
       auto k = word::kind_of(w);
       if (k == word::open) {
         bool ready = c->capacity != 0 && (op.send ? word::count_of(w) < c->capacity : word::count_of(w) != 0);
-        if (ready) break;
+        if (ready) return false;
         std::uint32_t head = c->capacity != 0 ? word::head_of(w) : 0;
-        n->position.store(head, relaxed);
-        // WORD, LIST-APPEND release
-        if (!c->word.compare_exchange_strong(w, word::list(static_cast<word::kind>(mine), n, op.send ? head : 0),
-                                             acq_rel, relaxed))
-          continue;
-        op.node = n;
-        return true;
+        n->position.store(head, relaxed);  // relaxed: published with the node
+        std::uint64_t list = word::list(static_cast<word::kind>(mine), n, op.send ? head : 0);
+        if (c->word.compare_exchange_strong(w, list, acq_rel, relaxed)) return true;  // WORD, LIST-APPEND release
+        continue;
       }
       if (k == (op.send ? word::sender : word::receiver) ||
           k == (op.send ? word::select_sender : word::select_receiver)) {
-        if (opposite) break;  // our partner, by the other case
-        wait_node* first = node_of_lone(me, w, static_cast<word::kind>(mine));
-        first->next.store(link::to(n), relaxed);
-        if (!c->word.compare_exchange_strong(w, word::list(static_cast<word::kind>(mine), first, 0), acq_rel,
-                                             relaxed)) {
-          smr_free(me.smr, first);
-          continue;
-        }
-        op.node = n;
+        if (opposite) return false;  // our partner, by the other case
+        draft_node first(me, node_of_lone(me, w, static_cast<word::kind>(mine)));
+        first.get()->next.store(link::to(n), relaxed);  // relaxed: published with the node
+        std::uint64_t list = word::list(static_cast<word::kind>(mine), first.get(), 0);
+        if (!c->word.compare_exchange_strong(w, list, acq_rel, relaxed)) continue;  // WORD, LIST-APPEND release
+        first.keep();
         return true;
       }
-      if (k != mine || (w & word::closing))
-        break;  // a partner, a close, or another select's node: the poll deals with it
+      // A partner, a close, or another select's node: the poll deals with it.
+      if (k != mine || (w & word::closing)) return false;
       wait_node* last = find_last(c, me, w);
       if (!last) continue;
       // Somebody stands here who is also our partner, or (opposite) we come to stand where others are: the poll has looked, but before
       // this node could be seen. A look behind it is needed.
-      std::uint64_t both = c->both.load(acquire);
-      if (static_cast<std::uint32_t>(both) > (opposite ? 1U : 0U) && foreign_both(me, w)) break;
-      if (opposite && foreign_any(w)) break;
-      n->position.store(last->position.load(relaxed), relaxed);
+      std::uint64_t both =
+          c->both.load(acquire);  // BOTH acquire <- who stands there: last was published after it was counted
+      if (static_cast<std::uint32_t>(both) > (opposite ? 1U : 0U) && foreign_both(me, w)) return false;
+      if (opposite && foreign_any(w)) return false;
+      n->position.store(last->position.load(relaxed), relaxed);  // relaxed: see wait_node::position
       std::uint64_t none = 0;
-      if (!last->next.compare_exchange_strong(none, link::to(n), acq_rel, relaxed)) continue;  // LIST-APPEND release
-      op.node = n;
-      return true;
+      if (last->next.compare_exchange_strong(none, link::to(n), acq_rel, relaxed)) return true;  // LIST-APPEND release
     }
-    if (opposite) c->both.fetch_sub(1, release);
-    smr_free(me.smr, n);
-    return false;
   }
 
   // Is there a live node of somebody else's that has the opposite case as well?
   static bool foreign_both(caller& me, std::uint64_t w) {
     for (wait_node* n = word::node_of(w); n;) {
-      std::uint64_t next = n->next.load(acquire);
+      std::uint64_t next = n->next.load(acquire);  // LIST-APPEND acquire
       if (!link::marked(next) && n->other_slot && n->who != me.who() && lives(n)) return true;
       n = link::node(next);
     }
@@ -346,7 +351,7 @@ class attempt {
   // A select that could go either way meets a list of those who wait to go one way: it is their partner by its other case.
   bool foreign_any(std::uint64_t w) const {
     for (wait_node* n = word::node_of(w); n;) {
-      std::uint64_t next = n->next.load(acquire);
+      std::uint64_t next = n->next.load(acquire);  // LIST-APPEND acquire
       if (!link::marked(next) && n->select != word_ && lives(n)) return true;
       n = link::node(next);
     }
@@ -355,7 +360,7 @@ class attempt {
 
   static bool lives(const wait_node* n) {
     if (!n->select) return true;
-    std::uint64_t s = n->select->load(acquire);
+    std::uint64_t s = n->select->load(acquire);  // SELECT acquire
     return sel::ticket_of(s) == sel::ticket_of(n->ticket) &&
            (sel::phase_of(s) == sel::waiting || sel::phase_of(s) == sel::registering);
   }
@@ -377,7 +382,7 @@ std::size_t wait_alone(select_op* ops, std::size_t n, bool* closed) {
     chan_core* c = ops[i].chan;
     ops[i].lone = 0;
     if (!c) continue;
-    ops[i].seen = c->word.load(acquire);
+    ops[i].seen = c->word.load(acquire);  // WORD acquire
     if (c->capacity != 0 || word::kind_of(ops[i].seen) != word::open) return no_case;
   }
   select_seat* seat = take_seat(m->smr);
