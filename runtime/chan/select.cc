@@ -15,6 +15,7 @@
 // Edges
 //   name        release side                        acquire side                      carries                               test
 //   SELECT      park's commit (or the thread's)     claim_waiter, claim_lone          the select saved, its slots, its seat select_stress
+//   SELECT-AGAIN claim_*, take_both: `again`        the commit that fails             that there is something to look at   select_stress
 //   SELECT-WON  the claim, then ready               wait, once it goes on             which case, its value                 select_stress
 //   WORD        enlist's move to a lone word, or    every load of the word            the seat; the node and all in it      select_stress
 //               to a list of its node

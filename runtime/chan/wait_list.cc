@@ -62,7 +62,7 @@ void fetch_seats(smr_record* r) noexcept {
         if (!made) return;
         chunk.store(made, relaxed);  // relaxed: published by the words that name its seats
       }
-      s = &chunk.load(relaxed)[seats_made % chunk_seats];
+      s = &chunk.load(relaxed)[seats_made % chunk_seats];  // relaxed: seats_lock
       s->number = seats_made++;
     }
     s->next = r->seats;
@@ -118,6 +118,7 @@ partner claim_lone(std::uint64_t w) {
       return {seat.who.load(relaxed), seat.ops.load(relaxed)[word::case_of(w)].slot};  // relaxed: SELECT
     }
     if (sel::phase_of(s) != sel::registering) break;
+    // SELECT-AGAIN release -> its commit, which fails, and withdraw
     if (seat.word.compare_exchange_strong(s, sel::make(ticket, sel::again), acq_rel, acquire)) break;
   }
   return {};
@@ -143,7 +144,7 @@ namespace {
 void retire(chan_core* c, caller& me, wait_node* n) {
   if (c->tail.load(seq_cst) == n) {  // B2
     wait_node* hint = n;
-    c->tail.compare_exchange_strong(hint, nullptr, seq_cst, relaxed);
+    c->tail.compare_exchange_strong(hint, nullptr, seq_cst, relaxed);  // LIST-HINT, B2. A failure: another hint already
   }
   // acq_rel: the last holder retires it after all that the other one did with it.
   if (n->select && n->holders.fetch_sub(1, acq_rel) != 1) return;
@@ -165,6 +166,7 @@ claim_result claim_waiter(wait_node* n) {
         if (n->select->compare_exchange_strong(s, n->ticket, acq_rel, acquire)) return claim_result::ours;
         continue;
       case sel::registering:
+        // SELECT-AGAIN release
         if (n->select->compare_exchange_strong(s, sel::make(ticket, sel::again), acq_rel, acquire))
           return claim_result::not_any_more;
         continue;
@@ -185,6 +187,7 @@ void unlink(chan_core* c, caller& me, std::uint64_t w, wait_node* n, std::uint64
   wait_node* next = link::node(marked_link);
   std::uint32_t head = 0;
   if (c->capacity != 0) {
+    // relaxed: exact, receivers wait where the word left them
     head = k == word::senders ? position_of(w, n) : n->position.load(relaxed);
     // A sender that was taken has put its value into the ring behind the one that went out.
     if (k == word::senders && (marked_link & link::taken))
@@ -238,7 +241,7 @@ wait_node* walk(chan_core* c, caller& me, wait_node* n, std::size_t& live) {
       if (link::marked(next)) return nullptr;
       if (next == 0) return n;
       wait_node* after = link::node(next);
-      std::uint64_t link_of_after = after->next.load(acquire);
+      std::uint64_t link_of_after = after->next.load(acquire);  // LIST-MARK, LIST-APPEND acquire
       if (!link::marked(link_of_after)) break;
       std::uint64_t past = link_of_after & ~link::marks;
       // Unlinks `after`. release: whoever walks here sees the rest as we do. A failure: n was marked, or somebody else was faster.
@@ -254,7 +257,7 @@ wait_node* walk(chan_core* c, caller& me, wait_node* n, std::size_t& live) {
 
 wait_node* find_last(chan_core* c, caller& me, std::uint64_t w) {
   wait_node* head = word::node_of(w);
-  wait_node* hint = c->tail.load(acquire);
+  wait_node* hint = c->tail.load(acquire);  // LIST-HINT acquire <- A1: the node, as who set it saw it
   std::size_t steps = 0;
   wait_node* last = nullptr;
   if (hint && hint->kind == head->kind) {
@@ -263,7 +266,7 @@ wait_node* find_last(chan_core* c, caller& me, std::uint64_t w) {
     if (!last) c->tail.compare_exchange_strong(hint, nullptr, seq_cst, relaxed);
   }
   if (!last) {
-    std::uint64_t next = head->next.load(acquire);
+    std::uint64_t next = head->next.load(acquire);  // LIST-APPEND acquire
     if (link::marked(next)) {
       unlink(c, me, w, head, next);
       return nullptr;
@@ -274,7 +277,7 @@ wait_node* find_last(chan_core* c, caller& me, std::uint64_t w) {
     c->tail.exchange(last, seq_cst);               // A1
     if (link::marked(last->next.load(seq_cst))) {  // A2
       wait_node* mine = last;
-      c->tail.compare_exchange_strong(mine, nullptr, seq_cst, relaxed);
+      c->tail.compare_exchange_strong(mine, nullptr, seq_cst, relaxed);  // A failure: another hint already
     }
   }
   return last;
@@ -286,12 +289,13 @@ partner take_both(chan_core* c, caller& me, std::uint64_t w, wait_node*& end) {
   if (!any_both(c->both.load(acquire))) return {};
   wait_node* n = word::node_of(w);
   while (n) {
-    std::uint64_t next = n->next.load(acquire);
+    std::uint64_t next = n->next.load(acquire);  // LIST-APPEND acquire
     if (n->other_slot && n->who != me.who()) {
       std::uint64_t ticket = sel::ticket_of(n->ticket);
-      std::uint64_t s = n->select->load(acquire);
+      std::uint64_t s = n->select->load(acquire);  // SELECT acquire <- its commit
       while (sel::ticket_of(s) == ticket) {
         if (sel::phase_of(s) == sel::registering) {
+          // SELECT-AGAIN release
           n->select->compare_exchange_strong(s, sel::make(ticket, sel::again), acq_rel, acquire);
         } else if (sel::phase_of(s) != sel::waiting) {
           break;
@@ -310,18 +314,19 @@ partner take_both(chan_core* c, caller& me, std::uint64_t w, wait_node*& end) {
 namespace {
 
 void leave_list(chan_core* c, caller& me, wait_node* n) {
-  std::uint64_t next = n->next.load(acquire);
+  std::uint64_t next = n->next.load(acquire);  // LIST-APPEND acquire
   // LIST-MARK, B1. Who takes it out at this moment marks it too.
   while (!link::marked(next) && !n->next.compare_exchange_weak(next, next | link::dead, seq_cst, acquire)) {
   }
-  std::uint64_t w = c->word.load(acquire);
+  std::uint64_t w = c->word.load(acquire);  // WORD acquire
   if (!word::is_list(w)) return;
   wait_node* head = word::node_of(w);
+  // LIST-MARK acquire: it was marked, so it is final (I3)
   if (head == n) return unlink(c, me, w, n, n->next.load(acquire));
   // Inside the list. Now and then somebody walks all of it; what was found alive then pays for the next walk.
   if (c->dead.fetch_add(1, relaxed) + 1 < c->sweep_at.load(relaxed)) return;  // relaxed: a statistic
-  c->dead.store(0, relaxed);
-  std::uint64_t first = head->next.load(acquire);
+  c->dead.store(0, relaxed);                                                  // relaxed: a statistic, as sweep_at
+  std::uint64_t first = head->next.load(acquire);                             // LIST-APPEND, LIST-MARK acquire
   if (link::marked(first)) return unlink(c, me, w, head, first);
   std::size_t live = 0;
   walk(c, me, head, live);
@@ -331,14 +336,14 @@ void leave_list(chan_core* c, caller& me, wait_node* n) {
 }  // namespace
 
 void withdraw_lone(chan_core* c, caller& me, std::uint64_t w) {
-  std::uint64_t now = c->word.load(acquire);
+  std::uint64_t now = c->word.load(acquire);  // WORD acquire
   if (now == w) {
     // WORD. A failure: somebody has moved it on, perhaps into a list.
     if (c->word.compare_exchange_strong(now, word::stamped(word::open, stamp_of(me)), acq_rel, acquire)) return;
   }
   if (!word::is_list(now)) return;
   section in(me.smr);
-  now = c->word.load(acquire);
+  now = c->word.load(acquire);  // WORD acquire; now its nodes stay
   if (!word::is_list(now)) return;
   // A node of ours was first when its list was made, so it is first as long as it is there.
   wait_node* head = word::node_of(now);
@@ -348,6 +353,7 @@ void withdraw_lone(chan_core* c, caller& me, std::uint64_t w) {
 
 void withdraw(chan_core* c, caller& me, wait_node* n) {
   section in(me.smr);
+  // LIST-MARK acquire
   if (!link::marked(n->next.load(acquire))) leave_list(c, me, n);
   if (n->holders.fetch_sub(1, acq_rel) == 1) smr_retire(me.smr, n);  // acq_rel: see retire
 }

@@ -91,6 +91,7 @@ void timer_heap::push(entry e) {
 
 void timer_heap::pop() { remove(0); }
 
+// relaxed: lk; readers without it take a hint, or fence (TIMER-KEEPER)
 void timer_heap::look_again() { first.store(entries.empty() ? never : entries[0].when, relaxed); }
 
 void timer_heap::remove(std::uint32_t index) {
@@ -123,8 +124,8 @@ void start_timer(timer& t, std::int64_t when_ns) {
     lock_scope hold(heap.lk);
     heap.push({when_ns, reinterpret_cast<std::uint64_t>(&t)});
     t.fired_by = nullptr;
-    t.home.store(&heap, relaxed);  // relaxed: under lk; stop_timer takes it before it believes
-    earlier = when_ns < heap.first.load(relaxed);
+    t.home.store(&heap, relaxed);                     // relaxed: under lk; stop_timer takes it before it believes
+    earlier = when_ns < heap.first.load(relaxed);     // relaxed: lk
     if (earlier) heap.first.store(when_ns, relaxed);  // S1
   }
   if (earlier) tell_keeper(m, when_ns);
@@ -138,7 +139,7 @@ bool stop_timer(timer& t) noexcept {
     if (t.home.load(relaxed) != heap) continue;  // it was moved, or is due
     heap->remove(t.index);
     heap->look_again();
-    t.home.store(nullptr, relaxed);
+    t.home.store(nullptr, relaxed);  // relaxed: lk; its owner's again
     return true;
   }
   // Due, and perhaps on its way: fire() is short.
@@ -158,15 +159,16 @@ void wake_sleepers(M* m, G* const* sleepers, std::size_t n) {
     G* g = sleepers[i];
     // SLEEP acquire, SLEEP-OVER release: on 1 the sleeper is saved and ours; on 0 it will see 2 and go on.
     if (g->select.exchange(2, acq_rel) != 1) continue;
-    if (g->affinity.load(relaxed) != s && g->affinity.load(relaxed) != p) {
+    if (g->affinity.load(relaxed) != s && g->affinity.load(relaxed) != p) {  // relaxed: as the rest of g, by SLEEP
       ready_slow(g);
       continue;
     }
-    g->why.store(wait_reason::none, relaxed);
+    g->why.store(wait_reason::none, relaxed);  // relaxed: for the dump
     queue_local(m, g);
   }
-  if (s->nprocs.load(acquire) == 1) return;
-  os::fence_full();  // SUBMIT-IDLE
+  if (s->nprocs.load(acquire) == 1) return;  // ALLP acquire
+  os::fence_full();                          // SUBMIT-IDLE
+  // relaxed: after the fence, SUBMIT-IDLE S3
   if (s->nidle.load(relaxed) != 0 && s->nspinning.load(relaxed) == 0) wake_p(s);
 }
 
@@ -239,7 +241,8 @@ bool run_timers(timer_heap& heap, std::int64_t now) {
 
 std::int64_t earliest_timer(sched* s) {
   std::int64_t first = timer_heap::never;
-  int n = s->nprocs.load(acquire);
+  int n = s->nprocs.load(acquire);  // ALLP acquire
+  // relaxed: a hint, or after R2 (TIMER-KEEPER)
   for (int i = 0; i < n; ++i) first = std::min(first, proc(s, i)->more->timers.first.load(relaxed));
   return first;
 }
@@ -286,7 +289,7 @@ void sleep_goroutine(M* m, std::int64_t when) {
   {
     lock_scope hold(heap.lk);
     heap.push({when, reinterpret_cast<std::uint64_t>(g) | 1});
-    earlier = when < heap.first.load(relaxed);
+    earlier = when < heap.first.load(relaxed);     // relaxed: lk
     if (earlier) heap.first.store(when, relaxed);  // S1
   }
   if (earlier) tell_keeper(m, when);

@@ -8,6 +8,13 @@
 //
 // The end. A run is over when every P is idle, nobody looks for work, nothing is queued and as many goroutines have ended as
 // were born. The counts are per P and plain; they are added up only then, when nobody writes them.
+//
+// Edges
+//   name        release side             acquire side               carries                                        model test
+//   ALLP        see world.h
+//   WORLD-BUSY  start_the_world          stop_the_world             what the last one to change the world wrote    none; world_stress
+//   EXTERNAL    ready_remote, at its end run's last wait            that nothing of this run will be touched       none; world_stress
+//   SHRINK      see ready_bound (park.cc)
 
 #include <algorithm>
 #include <stdexcept>
@@ -90,7 +97,7 @@ P* new_p(sched* s, int id) {
   p->more = new P::parts;
   p->s = s;
   p->id = id;
-  p->budget.store(limits::slice, relaxed);
+  p->budget.store(limits::slice, relaxed);  // relaxed: published by ALLP, as all of p
   p->stamp = new_stamp_range();
   if (!os::asymmetric_fences) p->claim.store(claim::fenced, relaxed);
   return p;
@@ -108,7 +115,7 @@ void drain(sched* s, P* p) {
   g_list batch;
   if (G* g = take_runnext(p)) batch.push_back(g);
   while (G* g = runq::get(p)) batch.push_back(g);
-  waiter* w = p->inbox.exchange(nullptr, acquire);
+  waiter* w = p->inbox.exchange(nullptr, acquire);  // INBOX acquire <- ready_bound
   while (w) {
     waiter* next = w->next;
     batch.push_back(static_cast<G*>(w));
@@ -120,6 +127,7 @@ void drain(sched* s, P* p) {
 void stop_the_world(M* m) {
   sched* s = m->s;
   bool none = false;
+  // WORLD-BUSY acquire <- start_the_world: what the last one changed
   while (!s->world_busy.compare_exchange_strong(none, true, acquire, relaxed)) {
     none = false;
     yield();
@@ -129,7 +137,7 @@ void stop_the_world(M* m) {
   {
     std::lock_guard hold(s->lk);
     s->stop_wait = 0;
-    int n = s->nprocs.load(acquire);
+    int n = s->nprocs.load(acquire);  // ours to change: WORLD-BUSY
     for (int i = 0; i < n; ++i) {
       P* p = proc(s, i);
       if (p == m->p || take_idle(s, p)) continue;
@@ -147,13 +155,13 @@ void start_the_world(M* m) {
   {
     std::lock_guard hold(s->lk);
     s->low_idle = 0;
-    int n = s->nprocs.load(acquire);
+    int n = s->nprocs.load(acquire);  // ours to change: WORLD-BUSY
     for (int i = 0; i < n; ++i)
       if (proc(s, i) != m->p) put_idle(s, proc(s, i));
   }
   os::fence_full();
   tell_sysmon_of_idle(s);
-  s->world_busy.store(false, release);
+  s->world_busy.store(false, release);  // WORLD-BUSY release
   wake_p(s);
 }
 
@@ -165,19 +173,20 @@ void stop_for_world(M* m) {
   {
     std::lock_guard hold(s->lk);
     P* p = m->p;
-    if (!p->attention.load(relaxed)) return;
+    if (!p->attention.load(relaxed)) return;  // relaxed: lk
     p->attention.store(0, relaxed);
     m->p = nullptr;
     if (--s->stop_wait == 0) s->world_stopped.wake();
   }
   if (m->spinning) {
     m->spinning = false;
-    s->nspinning.fetch_sub(1, seq_cst);
+    s->nspinning.fetch_sub(1, seq_cst);  // R1 of SUBMIT-IDLE; its P, drained, is looked at by who starts the world
   }
 }
 
 quiet quiescence(sched* s) {
-  int n = s->nprocs.load(acquire);
+  int n = s->nprocs.load(acquire);  // ALLP acquire
+  // nidle: lk. nspinning, seq_cst: after the R1 of who sleeps last, as wake_p counts on
   if (s->nidle.load(relaxed) != n || s->nspinning.load(seq_cst) != 0) return quiet::no;
   if (s->sysmon_holds || s->globq.n != 0 || s->nblocked != 0) return quiet::no;
   std::uint64_t born = 0;
@@ -186,6 +195,7 @@ quiet quiescence(sched* s) {
   for (const auto& made : s->allp) {
     P* p = made.load(acquire);  // ALLP acquire. Those that a shrink left behind count too: they have seen births
     if (!p) break;
+    // relaxed here and below: every P is idle, so what its M wrote came by lk; an inbox is looked at after R2
     if (p->more->timers.first.load(relaxed) != timer_heap::never) timers = true;
     if (runq::size(p) != 0 || has_runnext(p) || p->inbox.load(relaxed)) return quiet::no;
     born += p->born.load(relaxed);
@@ -208,7 +218,7 @@ void end_run(sched* s) {
 bool nobody_else(sched* s) {
   int all = os::num_threads_of_process();
   std::size_t ours = s->all_ms.size();
-  if (s->sysmon_running.load(acquire)) ++ours;
+  if (s->sysmon_running.load(acquire)) ++ours;  // acquire <- start_sysmon, as its acq_rel
 #if WEFT_TSAN
   ++ours;  // ThreadSanitizer's own thread
 #endif
@@ -227,9 +237,10 @@ void run_world(const options& o, void (*entry)(G*), void* closure, const void* s
   struct cleaner {
     sched* s;
     ~cleaner() {
+      // relaxed here and below: all goroutines have ended, and their Ms with them
       if (s->sysmon_running.load(relaxed)) stop_sysmon(s);
       // Who readied a goroutine from outside may still be leaving, and on its way out start an M that will find the run over.
-      while (s->external.load(acquire) != 0) os::yield_thread();
+      while (s->external.load(acquire) != 0) os::yield_thread();  // EXTERNAL acquire <- ready_remote: it has left
       for (auto& m : s->all_ms) {
         if (m->more->thread.joinable()) m->more->thread.join();
         delete_parts(m.get());
@@ -244,8 +255,8 @@ void run_world(const options& o, void (*entry)(G*), void* closure, const void* s
   } clean{s};
   install_fault_handler();
   add_pool(&s->stacks);
-  for (int i = 0; i < set.procs; ++i) s->allp[i].store(new_p(s, i), release);
-  s->nprocs.store(set.procs, release);
+  for (int i = 0; i < set.procs; ++i) s->allp[i].store(new_p(s, i), release);  // ALLP release
+  s->nprocs.store(set.procs, release);                                         // ALLP release
   M* m = new_m(s);
   s->m0 = m;
   m->p = proc(s, 0);
@@ -281,7 +292,7 @@ using namespace rt;
 
 int procs() {
   M* m = self();
-  return m ? m->s->nprocs.load(acquire) : 0;
+  return m ? m->s->nprocs.load(acquire) : 0;  // ALLP acquire
 }
 
 int num_cpus() { return cached_num_cpus(); }
@@ -298,9 +309,9 @@ std::int64_t num_goroutines() {
   for (; made < max_procs; ++made) {
     P* p = proc(m->s, made);
     if (!p) break;
-    ended += p->ended.load(acquire);
+    ended += p->ended.load(acquire);  // acquire: the births that were before these ends are seen below
   }
-  for (int i = 0; i < made; ++i) born += proc(m->s, i)->born.load(relaxed);
+  for (int i = 0; i < made; ++i) born += proc(m->s, i)->born.load(relaxed);  // relaxed: a snapshot
   return static_cast<std::int64_t>(born - ended);
 }
 
@@ -308,17 +319,17 @@ int set_procs(int n) {
   M* m = self();
   if (!m) throw std::logic_error("weft::set_procs called outside of weft::run");
   sched* s = m->s;
-  int old = s->nprocs.load(acquire);
+  int old = s->nprocs.load(acquire);  // a look; decided by WORLD-BUSY
   if (n < 1 || n == old) return old;
   if (n > max_procs)
     throw std::invalid_argument("weft::set_procs: more than " + std::to_string(max_procs) + " processors");
   if (n > 1) start_sysmon(s);
   stop_the_world(m);
   m = self();
-  old = s->nprocs.load(acquire);
+  old = s->nprocs.load(acquire);  // ours to change now
   try {
     for (int i = old; i < n; ++i)
-      if (!proc(s, i)) s->allp[i].store(new_p(s, i), release);
+      if (!proc(s, i)) s->allp[i].store(new_p(s, i), release);  // ALLP release
   } catch (...) {
     start_the_world(m);
     throw;

@@ -16,7 +16,7 @@ void latch::count_down(std::int64_t n) {
   if (n < 0) throw std::logic_error("weft::latch: a negative count");
   const std::uint64_t down = 2 * static_cast<std::uint64_t>(n);
   woken_list out;
-  std::uint64_t w = word_.load(relaxed);
+  std::uint64_t w = word_.load(relaxed);  // relaxed: the exchange decides
   for (;;) {
     if (down > w) throw std::logic_error("weft::latch: count below zero");
     // LATCH acq_rel: what the caller did; and what the others did, for whom the last one wakes. The last touch.
@@ -27,7 +27,7 @@ void latch::count_down(std::int64_t n) {
     // It opens, with waiters: they are taken out in the same section, since once one of them runs the latch may be gone.
     lot& l = lot_of(this);
     lock_scope hold(l.lk);
-    if (!word_.compare_exchange_strong(w, 0, acq_rel, relaxed)) continue;
+    if (!word_.compare_exchange_strong(w, 0, acq_rel, relaxed)) continue;  // LATCH, as above
     while (wait_entry* e = l.first(lot_kind::latch, this)) out.take(l, *e);
     break;
   }
@@ -43,6 +43,7 @@ void latch::wait() const {
       lot& l = lot_of(this);
       lock_scope hold(l.lk);
       std::uint64_t w = word_.load(acquire);  // LATCH acquire
+      // LATCH acquire, on failure: it may have opened
       while (w >> 1 != 0 && !queued) queued = word_.compare_exchange_weak(w, w | waited_for, acquire, acquire);
       if (queued) l.push_back(e);
     }

@@ -23,7 +23,7 @@ std::uint64_t word_of(waiter* top, std::int64_t count) {
 }  // namespace
 
 void wait_group::add(std::int64_t n) {
-  std::uint64_t before = word_.load(relaxed);
+  std::uint64_t before = word_.load(relaxed);  // relaxed: a look, the exchange decides
   std::uint64_t after;
   do {
     std::int64_t count = count_of(before);
@@ -56,7 +56,7 @@ void wait_group::wait() {
     // A failure means that somebody was done, or added, or waits as well.
     if (m) {
       if (park(m, word_, w, mine, wait_reason::wait_group) != parked::no) return;
-    } else if (word_.compare_exchange_weak(w, mine, acq_rel, relaxed)) {
+    } else if (word_.compare_exchange_weak(w, mine, acq_rel, relaxed)) {  // WG-WAIT release
       block_thread(thread);
       return;
     }
