@@ -287,8 +287,10 @@ using passed = std::conditional_t<std::is_trivially_copyable_v<Case> && sizeof(C
 
 }  // namespace rt
 
-// A case that receives from c (a chan or recv_chan) and calls handler(std::optional<T>). A case refers to c, unless that is a temporary: c must
-// live, and be assigned nothing, until the select.
+// A case that receives from c (a chan or recv_chan) and calls handler(std::optional<T>).
+// Lifetime. Written inside the select's call, nothing can go wrong. A case that is stored refers to c's channel without holding it, unless c was a
+// temporary: it must not outlive the handle c, and c must be assigned nothing until the select is over. Then the channel would be gone, and
+// the select would touch freed memory. What is to be kept is a select_case, made while c lives: it holds its channel.
 template <class C, class F = rt::nothing>
 requires rt::channel_face<std::remove_cvref_t<C>> &&
     std::invocable<std::decay_t<F>, std::optional<typename std::remove_cvref_t<C>::value_type>>

@@ -284,6 +284,8 @@ void run_world(const options& o, void (*entry)(G*), void* closure, const void* s
   schedule(m);
 }
 
+int procs_of(const M* m) noexcept { return m->s->nprocs.load(acquire); }  // ALLP acquire
+
 }  // namespace weft::rt
 
 namespace weft {
@@ -292,7 +294,9 @@ using namespace rt;
 
 int procs() {
   M* m = self();
-  return m ? m->s->nprocs.load(acquire) : 0;  // ALLP acquire
+  if (!m) return 0;
+  cooperate(m);
+  return procs_of(self());
 }
 
 int num_cpus() { return cached_num_cpus(); }
@@ -320,7 +324,10 @@ int set_procs(int n) {
   if (!m) throw std::logic_error("weft::set_procs called outside of weft::run");
   sched* s = m->s;
   int old = s->nprocs.load(acquire);  // a look; decided by WORLD-BUSY
-  if (n < 1 || n == old) return old;
+  if (n < 1 || n == old) {
+    cooperate(m);
+    return old;
+  }
   if (n > max_procs)
     throw std::invalid_argument("weft::set_procs: more than " + std::to_string(max_procs) + " processors");
   if (n > 1) start_sysmon(s);

@@ -103,6 +103,8 @@ TEST_P(goroutine, no_loop_of_cooperative_calls_starves_the_others) {
     });
     gives_way("wait on a finished wait_group", [&idle] { idle.wait(); });
     gives_way("go", [] { go({.home = 0}, [] {}); });
+    gives_way("procs", [] { EXPECT_GT(weft::procs(), 0); });
+    gives_way("set_procs that only asks", [] { EXPECT_GT(set_procs(0), 0); });
   });
 }
 
