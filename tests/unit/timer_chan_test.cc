@@ -235,7 +235,7 @@ TEST_P(timer_chan, dropped_channels_of_after_take_their_timers_along) {
   });
 }
 
-TEST_P(timer_chan, many_timers_fire_while_goroutines_meet_or_joins) {
+TEST_P(timer_chan, many_timers_fire_while_goroutines_wait_in_lists) {
   run([] {
     auto start = make_chan<int>();
     wait_group done;
