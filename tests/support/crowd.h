@@ -16,12 +16,10 @@ template <class F>
 void in_goroutines(int n, F body) {
   weft::wait_group done;
   for (int k = 0; k < n; ++k)
-    done.go([&body, k] {
-      if constexpr (std::is_invocable_v<F&, int>)
-        body(k);
-      else
-        body();
-    });
+    if constexpr (std::is_invocable_v<F&, int>)
+      done.go([&body, k] { body(k); });
+    else
+      done.go([&body] { body(); });
   done.wait();
 }
 

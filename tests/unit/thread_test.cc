@@ -16,6 +16,7 @@
 #include <string>
 #include <system_error>
 
+#include "runtime/os/atomic.h"
 #include "runtime/os/clock.h"
 #include "runtime/os/cpu.h"
 #include "runtime/os/real/cgroup.h"
