@@ -34,11 +34,12 @@ std::size_t receive_any(const std::vector<chan<int>>& all, int& got, std::index_
   return select(on_recv(all[I], [&got](std::optional<int> v) { got = v.value(); })...);
 }
 
-template <std::size_t N>
-void static_cases() {
+// n channels, of capacities 0 to kinds - 1: select_any(all, got) must find the i-th, where a value waits or will come; i goes in steps.
+template <class Select>
+void each_is_found(std::size_t n, std::size_t kinds, std::size_t step, Select select_any) {
   std::vector<chan<int>> all;
-  for (std::size_t i = 0; i < N; ++i) all.push_back(make_chan<int>(i % 2));
-  for (std::size_t i = 0; i<N; i += N> 20 ? 7 : 1) {
+  for (std::size_t i = 0; i < n; ++i) all.push_back(make_chan<int>(i % kinds));
+  for (std::size_t i = 0; i < n; i += step) {
     for (const bool waits : {false, true}) {
       if (waits)
         go([&all, i] {
@@ -48,11 +49,17 @@ void static_cases() {
       else
         go([c = all[i], i] { c.send(static_cast<int>(i)); });
       int got = -1;
-      ASSERT_EQ(receive_any(all, got, std::make_index_sequence<N>{}), i) << N;
+      ASSERT_EQ(select_any(all, got), i) << n;
       ASSERT_EQ(got, static_cast<int>(i));
       for (const auto& c : all) ASSERT_EQ(waiters(c), 0);
     }
   }
+}
+
+template <std::size_t N>
+void static_cases() {
+  each_is_found(N, 2, N > 20 ? 7 : 1,
+                [](const auto& all, int& got) { return receive_any(all, got, std::make_index_sequence<N>{}); });
 }
 
 TEST_P(select_semantics, from_1_to_64_cases_in_the_static_form) {
@@ -71,25 +78,11 @@ TEST_P(select_semantics, from_1_to_64_cases_in_the_static_form) {
 TEST_P(select_semantics, from_1_to_200_cases_in_the_run_time_form) {
   run([] {
     for (const std::size_t n : {1u, 2u, 15u, 16u, 17u, 63u, 64u, 65u, 200u}) {
-      std::vector<chan<int>> all;
-      for (std::size_t i = 0; i < n; ++i) all.push_back(make_chan<int>(i % 3));
-      for (std::size_t i = 0; i < n; i += std::max<std::size_t>(1, n / 5)) {
-        for (const bool waits : {false, true}) {
-          if (waits)
-            go([&all, i] {
-              await_waiters(all[i], 1);
-              all[i].send(static_cast<int>(i));
-            });
-          else
-            go([c = all[i], i] { c.send(static_cast<int>(i)); });
-          int got = -1;
-          std::vector<select_case> list;
-          for (const auto& c : all) list.emplace_back(on_recv(c, [&got](std::optional<int> v) { got = v.value(); }));
-          ASSERT_EQ(select(list), i) << n;
-          ASSERT_EQ(got, static_cast<int>(i));
-          for (const auto& c : all) ASSERT_EQ(waiters(c), 0);
-        }
-      }
+      each_is_found(n, 3, std::max<std::size_t>(1, n / 5), [](const auto& all, int& got) {
+        std::vector<select_case> list;
+        for (const auto& c : all) list.emplace_back(on_recv(c, [&got](std::optional<int> v) { got = v.value(); }));
+        return select(list);
+      });
     }
   });
 }
