@@ -171,8 +171,8 @@ class attempt {
       select_op& op = ops_[i];
       if (!op.chan) continue;
       ++asked;
-      std::uint64_t both =
-          op.chan->both.load(acquire);  // BOTH acquire. Before the word: a look that came too early is repeated
+      // BOTH acquire. Before the word: a look that came too early is repeated.
+      std::uint64_t both = op.chan->both.load(acquire);
       std::uint64_t w = op.chan->word.load(acquire);  // WORD acquire
       if (op.tried && w == op.seen && both == op.both_seen) continue;
       if (look_at(*op.chan, w, op.send, any_both(both)) == look::not_ready) continue;
