@@ -177,6 +177,7 @@ class tracer {
   ~tracer() {
     const itimerval never{};
     setitimer(ITIMER_REAL, &never, nullptr);
+    std::signal(SIGALRM, SIG_IGN);  // one may be on its way
     if (child_ < 0) return;
     kill(child_, SIGKILL);
     int status = 0;
@@ -248,7 +249,7 @@ class tracer {
   std::string where() const {
     user_regs_struct r{};
     ptrace(PTRACE_GETREGS, tid_, 0, &r);
-    char text[64];
+    char text[128];
     std::snprintf(text, sizeof text, "rip 0x%llx (this program is at %p), channel's word 0x%llx", r.rip,
                   reinterpret_cast<void*>(&operate), static_cast<unsigned long long>(read<std::uint64_t>(b_.core)));
     return text;
