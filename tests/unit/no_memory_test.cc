@@ -48,6 +48,7 @@ template <class Op>
 int has_no_memory(int waiting, std::size_t left, Op op) {
   auto c = make_chan<int>();
   std::vector<std::thread> others;
+  others.reserve(static_cast<std::size_t>(waiting));
   for (int i = 0; i < waiting; ++i) others.emplace_back([c] { (void)c.recv(); });
   while (weft_test::waiters(c) != waiting) os::yield_thread();
   std::vector<rt::smr_node*> taken;
