@@ -131,10 +131,14 @@ void ready_slow(waiter* w) {
   G* old = take_runnext(p);
   put_runnext(p, g);
   if (old) queue_local(m, old);
+  call_for_help(s, p, runq::size(p));
+}
+
+void call_for_help(sched* s, P* p, std::uint32_t spare) {
   if (s->nprocs.load(acquire) == 1) return;
   // One goroutine in the ring is left to sysmon, as one in runnext is: woken at once, another P would tear three that talk to each other
   // apart, and put each of their words on the wire between two cores.
-  if (runq::size(p) <= 1) {
+  if (spare <= 1) {
     asm volatile("" ::: "memory");  // SYSMON-NAG O2
     if (p->nag.load(relaxed)) [[unlikely]]
       nag_sysmon(p);

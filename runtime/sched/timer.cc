@@ -17,6 +17,9 @@ namespace {
 
 constexpr std::uint32_t arity = 4;
 
+// So many woken sleepers are no reason to wake another M, which costs 10 to 30 us of CPU.
+constexpr std::uint32_t few_sleepers = 16;
+
 // Goroutines taken out of a heap under one hold of its lock.
 constexpr std::size_t batch_max = 32;
 
@@ -86,6 +89,7 @@ void timer_heap::sift_down(std::uint32_t index, entry e) {
 
 void timer_heap::push(entry e) {
   entries.push_back(e);
+  pending.store(static_cast<std::uint32_t>(entries.size()), relaxed);
   sift_up(static_cast<std::uint32_t>(entries.size() - 1), e);
 }
 
@@ -97,6 +101,7 @@ void timer_heap::look_again() { first.store(entries.empty() ? never : entries[0]
 void timer_heap::remove(std::uint32_t index) {
   entry last = entries.back();
   entries.pop_back();
+  pending.store(static_cast<std::uint32_t>(entries.size()), relaxed);
   if (index == entries.size()) return;
   if (index > 0 && last.when < entries[(index - 1) / arity].when)
     sift_up(index, last);
@@ -166,10 +171,11 @@ void wake_sleepers(M* m, G* const* sleepers, std::size_t n) {
     g->why.store(wait_reason::none, relaxed);  // relaxed: for the dump
     queue_local(m, g);
   }
-  if (s->nprocs.load(acquire) == 1) return;  // ALLP acquire
-  os::fence_full();                          // SUBMIT-IDLE
-  // relaxed: after the fence, SUBMIT-IDLE S3
-  if (s->nidle.load(relaxed) != 0 && s->nspinning.load(relaxed) == 0) wake_p(s);
+  std::uint32_t spare = runq::size(p) + has_runnext(p);
+  // The scheduler itself runs one of them now; mostly it is the only one.
+  if (!m->curg && spare != 0) --spare;
+  // A few: sysmon comes if the first of them computes. Another M would be awake only when they are done, mostly asleep again at once.
+  if (spare != 0) call_for_help(s, p, spare < few_sleepers ? 1 : spare);
 }
 
 }  // namespace
@@ -245,6 +251,13 @@ std::int64_t earliest_timer(sched* s) {
   // relaxed: a hint, or after R2 (TIMER-KEEPER)
   for (int i = 0; i < n; ++i) first = std::min(first, proc(s, i)->more->timers.first.load(relaxed));
   return first;
+}
+
+std::int64_t keeper_gap(sched* s) {
+  std::int64_t pending = 0;
+  int n = s->nprocs.load(acquire);
+  for (int i = 0; i < n; ++i) pending += proc(s, i)->more->timers.pending.load(relaxed);
+  return std::min(pending * limits::keeper_gap_each_ns, limits::keeper_gap_max_ns);
 }
 
 void drop_timers(timer_heap& heap) {

@@ -34,6 +34,12 @@ int cached_num_cpus() {
 
 namespace {
 
+// Before the first run of the process makes a thread: afterwards nobody can tell.
+int cached_num_foreign_threads() {
+  static const int n = os::num_foreign_threads();
+  return n;
+}
+
 // libsupc++ declares neither; the layout is the ABI's (Itanium C++ ABI, "Caught Exception Stack").
 extern "C" eh_state* __cxa_get_globals();
 
@@ -160,7 +166,7 @@ void start_the_world(M* m) {
       if (proc(s, i) != m->p) put_idle(s, proc(s, i));
   }
   os::fence_full();
-  tell_sysmon_of_idle(s);
+  s->sysmon_wake.wake();                // come what may: SYSMON-IDLE, and new Ps that do not nag yet
   s->world_busy.store(false, release);  // WORLD-BUSY release
   wake_p(s);
 }
@@ -219,9 +225,8 @@ bool nobody_else(sched* s) {
   int all = os::num_threads_of_process();
   std::size_t ours = s->all_ms.size();
   if (s->sysmon_running.load(acquire)) ++ours;  // acquire <- start_sysmon, as its acq_rel
-#if WEFT_TSAN
-  ++ours;  // ThreadSanitizer's own thread
-#endif
+  // ThreadSanitizer starts its own thread before or after we can tell it from others.
+  ours += static_cast<std::size_t>(std::max(cached_num_foreign_threads(), WEFT_TSAN));
   return all >= 0 && static_cast<std::size_t>(all) <= ours;
 }
 
@@ -232,6 +237,7 @@ void run_world(const options& o, void (*entry)(G*), void* closure, const void* s
   auto owned = std::make_unique<sched>();
   sched* s = owned.get();
   s->ncpu = cached_num_cpus();
+  (void)cached_num_foreign_threads();
   s->chaos = set.chaos_seed;
   s->default_class = stack_pool::class_of(set.stack_size);
   struct cleaner {
