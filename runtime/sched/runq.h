@@ -98,8 +98,8 @@ inline bool put(P* p, G* g) {
 // The ring is long when many goroutines wait, and then each is cold: its lines, and its stack's, are fetched while those before it run. What
 // was stolen meanwhile is fetched in vain; it is there to be read, as goroutines are type-stable.
 inline void prefetch([[maybe_unused]] const P* p, [[maybe_unused]] std::uint32_t h, [[maybe_unused]] std::uint32_t t) {
-#if !WEFT_TSAN && !defined(WEFT_SIM)  // reads the saved context of a goroutine that may run elsewhere
-  if (t - h <= 8) return;
+#if !WEFT_TSAN  // reads the saved context of a goroutine that may run elsewhere
+  if (capacity <= 8 || t - h <= 8) return;
   __builtin_prefetch(p->runq[(h + 8) % capacity].load(relaxed), 1);
   const auto* sp = static_cast<const char*>(p->runq[(h + 4) % capacity].load(relaxed)->ctx.sp);
   __builtin_prefetch(sp, 1);

@@ -218,10 +218,12 @@ bool run_timers(timer_heap& heap, std::int64_t now) {
       }
       if (n == 0) {
         if (heap.entries.empty() || heap.entries[0].when > now) break;
-        if (heap.firing.load(relaxed) != nullptr) break;  // another M is at it
+        // Another M is at it. acquire: TIMER-FIRED, to be passed on by our own store.
+        if (heap.firing.load(acquire) != nullptr) break;
         t = timer_of(heap.entries[0]);
         heap.pop();
-        heap.firing.store(t, relaxed);  // relaxed: published with home
+        // release: TIMER-FIRED of the one before, too. Who waits for that one may read this, and never the null.
+        heap.firing.store(t, release);
         t->fired_by = &heap;
         t->home.store(nullptr, release);  // TIMER-TAKEN release -> acquire in stop_timer: fired_by and firing
       }
@@ -270,7 +272,7 @@ void drop_timers(timer_heap& heap) {
       t = timer_of(heap.entries.back());
       heap.entries.pop_back();
       heap.look_again();
-      heap.firing.store(t, relaxed);  // relaxed: published with home
+      heap.firing.store(t, release);  // TIMER-FIRED, as in run_timers
       t->fired_by = &heap;
       t->home.store(nullptr, release);  // TIMER-TAKEN, as in run_timers
     }
