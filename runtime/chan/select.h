@@ -282,8 +282,10 @@ template <bool Otherwise, class... Cases>
 
 // In registers, if it fits: a case that is passed by reference is written to memory in each select, also where nothing is passed, and
 // the locked instruction to come waits for that.
-template <class Case>
-using passed = std::conditional_t<std::is_trivially_copyable_v<Case> && sizeof(Case) <= 16, Case, Case&>;
+template <class Case>  // as deduced for Case&&: a reference is a case that the caller keeps, with its handler's state
+using passed =
+    std::conditional_t<!std::is_reference_v<Case> && std::is_trivially_copyable_v<Case> && sizeof(Case) <= 16, Case,
+                       std::remove_reference_t<Case>&>;
 
 }  // namespace rt
 
@@ -332,7 +334,7 @@ requires(requires { std::decay_t<Cases>::is_otherwise; } && ...) std::size_t sel
       if (which != rt::undecided) [[likely]]
         return which;
     }
-    return rt::select_out_of_line<can_pass, rt::passed<std::remove_reference_t<Cases>>...>(cases...);
+    return rt::select_out_of_line<can_pass, rt::passed<Cases>...>(cases...);
   }
 }
 

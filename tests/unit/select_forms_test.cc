@@ -106,6 +106,25 @@ TEST_P(select_semantics, a_run_time_list_mixes_types_and_directions_and_serves_u
   });
 }
 
+TEST_P(select_semantics, a_case_that_the_caller_keeps_keeps_its_handlers_state) {
+  run([] {
+    auto c = make_chan<int>();
+    auto never = make_chan<int>();
+    static int seen;  // not captured: a small case is what could be copied by mistake
+    seen = 0;
+    // Whether the sender is there already or has to be waited for, it is this handler that counts.
+    auto count = on_recv(c, [n = 0](std::optional<int> /*v*/) mutable { seen = ++n; });
+    static_assert(sizeof(count) <= 16 && std::is_trivially_copyable_v<decltype(count)>);
+    auto idle = on_recv(never, [](std::optional<int> /*v*/) { FAIL(); });
+    for (int i = 1; i <= 10; ++i) {
+      go([c, i] { c.send(i); });
+      if (i % 2 == 0) await_waiters(c, 1);
+      EXPECT_EQ(select(count, idle), 0U);
+      EXPECT_EQ(seen, i);
+    }
+  });
+}
+
 TEST(select_limits, more_cases_than_fit_are_refused) {
   weft::run(weft_test::on(2), [] {
     auto c = make_chan<int>(1);
