@@ -26,8 +26,8 @@ void yield_to_scheduler(M* m) {
 
 void push_inbox(P* p, G* g) {
   prefetch_write(&p->inbox);  // on its way while the stores before are, for which the exchange waits
-  waiter* head =
-      nullptr;  // mostly: a load before the exchange would fetch the line twice, once to be read and once to be written
+  // Empty, mostly. A load before the exchange would fetch the line twice, once to be read and once to be written.
+  waiter* head = nullptr;
   do {
     g->next = head;
     // INBOX release -> acquire in get_inbox. seq_cst, not release: then the look at nidle, see SUBMIT-IDLE in spin.cc.
