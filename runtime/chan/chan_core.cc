@@ -36,33 +36,54 @@ chan_result gave_way(chan_result r) {
 
 chan_result result_of(parked how) { return how == parked::done ? chan_result::done : chan_result::closed; }
 
-// Appends the caller to the list in `w`. `end`: the last node that take_both has looked at, or null, when it saw that there was no need. Who
-// goes both ways may have come to stand in the list since, counted already when take_both looked: so the caller joins right behind `end`, or
-// looks again. Unless `no`, it waited, and the section is over.
-parked wait_in_list(chan_core* c, caller& me, std::uint64_t w, wait_node* end, waiter* who, wait_reason why) {
+// An operation that meets those who wait to do the same: takes one of them who would go the other way as well (a select), or joins them.
+struct in_line {
+  enum { again, met, nothing, waited } what;
+  partner who = {};
+  parked how = parked::no;  // waited
+};
+
+in_line meet_or_join(chan_core* c, caller& me, kind k, void* slot, bool may_block, wait_reason why, std::uint64_t& w) {
+  // relaxed: BOTH, see take_both.
+  if (!may_block && !(w & word::closing) && !any_both(c->both.load(relaxed))) return {in_line::nothing};
+  waiter* who = me.who();
+  who->slot = slot;
+  section in(me.smr);
+  w = c->word.load(acquire);  // WORD acquire; now its nodes stay
+  if (word::kind_of(w) != k) return {in_line::again};
+  if (w & word::closing) {
+    help_close(c, me, w);
+    return {in_line::again};
+  }
+  // The last node that take_both looks at, or null, when it sees that there is no need. Who goes both ways may come to stand in the list
+  // behind that, counted already when take_both looked: so we join right behind `end`, or look again.
+  wait_node* end = nullptr;
+  if (partner p = take_both(c, me, w, end); p.who) return {in_line::met, p};
+  if (!may_block) return {in_line::nothing};
   wait_node* last = find_last(c, me, w);
   // relaxed: BOTH, see take_both.
-  if (!last || (end ? last != end : any_both(c->both.load(relaxed)))) return parked::no;
-  wait_node* n = make_node(me, who, word::kind_of(w), last->position.load(relaxed));
-  parked how = wait_at(me, last->next, 0, link::to(n), why, true);
-  if (how == parked::no) smr_free(me.smr, n);
-  return how;
+  if (!last || (end ? last != end : any_both(c->both.load(relaxed)))) return {in_line::again};
+  draft_node mine(me, make_node(me, who, k, last->position.load(relaxed)));  // relaxed: see wait_node::position
+  parked how = wait_at(me, last->next, 0, link::to(mine.get()), why, true);
+  if (how == parked::no) return {in_line::again};
+  mine.keep();
+  in.ended();
+  return {in_line::waited, {}, how};
 }
 
 // Starts a list: the caller alone (a ring), or behind the lone waiter, or select, that the word names.
 parked wait_first(chan_core* c, caller& me, std::uint64_t w, kind k, waiter* who, wait_reason why) {
   bool before = word::kind_of(w) != word::open;
   std::uint32_t head = before ? 0 : word::head_of(w);
-  wait_node* mine = make_node(me, who, k, head);
-  wait_node* first = mine;
-  if (before) {
-    first = node_of_lone(me, w, k);
-    first->next.store(link::to(mine), relaxed);  // relaxed: published by the commit
-  }
+  draft_node mine(me, make_node(me, who, k, head));
+  draft_node lone(me, before ? node_of_lone(me, w, k) : nullptr);
+  if (before) lone.get()->next.store(link::to(mine.get()), relaxed);  // relaxed: published by the commit
+  wait_node* first = before ? lone.get() : mine.get();
   parked how = wait_at(me, c->word, w, word::list(k, first, k == word::senders ? head : 0), why, false);
-  if (how != parked::no) return how;
-  if (before) smr_free(me.smr, first);
-  smr_free(me.smr, mine);
+  if (how != parked::no) {
+    mine.keep();
+    lone.keep();
+  }
   return how;
 }
 
@@ -148,30 +169,14 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* s
         return chan_result::done;
       }
       case word::senders: {
-        if (!may_block && !(w & word::closing) && !any_both(c->both.load(relaxed))) return nothing(w);
-        waiter* who = me.who();
-        who->slot = from;
-        smr_enter(me.smr);
-        wait_node* end = nullptr;
-        w = c->word.load(acquire);
-        if (word::kind_of(w) == word::senders) {
-          if (w & word::closing) {
-            help_close(c, me, w);
-          } else if (partner p = take_both(c, me, w, end); p.who) {
-            smr_leave(me.smr);
-            c->ops->hand_over(p.slot, from);
-            ready(self(), p.who);
-            cooperate(self());
-            return chan_result::done;
-          } else if (!may_block) {
-            smr_leave(me.smr);
-            return nothing(w);
-          } else if (parked how = wait_in_list(c, me, w, end, who, wait_reason::chan_send); how != parked::no) {
-            return result_of(how);
-          }
-        }
-        smr_leave(me.smr);
-        continue;
+        in_line line = meet_or_join(c, me, word::senders, from, may_block, wait_reason::chan_send, w);
+        if (line.what == in_line::again) continue;
+        if (line.what == in_line::nothing) return nothing(w);
+        if (line.what == in_line::waited) return result_of(line.how);
+        c->ops->hand_over(line.who.slot, from);
+        ready(self(), line.who.who);
+        cooperate(self());
+        return chan_result::done;
       }
     }
   }
@@ -266,30 +271,14 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
         return chan_result::done;
       }
       case word::receivers: {
-        if (!may_block && !(w & word::closing) && !any_both(c->both.load(relaxed))) return nothing(w);
-        waiter* who = me.who();
-        who->slot = to;
-        smr_enter(me.smr);
-        wait_node* end = nullptr;
-        w = c->word.load(acquire);
-        if (word::kind_of(w) == word::receivers) {
-          if (w & word::closing) {
-            help_close(c, me, w);
-          } else if (partner p = take_both(c, me, w, end); p.who) {
-            smr_leave(me.smr);
-            c->ops->hand_over(to, p.slot);
-            ready(self(), p.who);
-            cooperate(self());
-            return chan_result::done;
-          } else if (!may_block) {
-            smr_leave(me.smr);
-            return nothing(w);
-          } else if (parked how = wait_in_list(c, me, w, end, who, wait_reason::chan_receive); how != parked::no) {
-            return result_of(how);
-          }
-        }
-        smr_leave(me.smr);
-        continue;
+        in_line line = meet_or_join(c, me, word::receivers, to, may_block, wait_reason::chan_receive, w);
+        if (line.what == in_line::again) continue;
+        if (line.what == in_line::nothing) return nothing(w);
+        if (line.what == in_line::waited) return result_of(line.how);
+        c->ops->hand_over(to, line.who.slot);
+        ready(self(), line.who.who);
+        cooperate(self());
+        return chan_result::done;
       }
     }
   }

@@ -19,8 +19,8 @@
 //   WORD        enlist's move to a lone word, or    every load of the word            the seat; the node and all in it      go_select.*
 //               to a list of its node
 //   LIST-APPEND enlist on last->next                walk, take_first, take_both       the node and all in it                select.losers_*
-//   BOTH        both += 1, before the node is seen  wait_in_list, before it appends   that a node of either kind stands     none: by LIST-APPEND
-//                                                                                     there, or is about to
+//   BOTH        both += 1, before the node is seen  meet_or_join, before it appends;  that a node of either kind stands     none: by LIST-APPEND
+//                                                   list_node                         there, or is about to
 
 #include "select.h"
 
@@ -40,7 +40,9 @@ atomic<std::uint64_t> next_ticket_range{1};
 constexpr std::uint64_t ticket_range = 1 << 12;
 
 std::uint64_t new_ticket(smr_record* r) {
-  if (r->ticket % ticket_range == 0) r->ticket = next_ticket_range.fetch_add(1, relaxed) * ticket_range;
+  if (r->ticket % ticket_range == 0)
+    r->ticket =
+        next_ticket_range.fetch_add(1, relaxed) * ticket_range;  // relaxed: only to be different from all others
   return r->ticket++ & ((std::uint64_t{1} << 44) - 1);
 }
 
@@ -128,7 +130,7 @@ class attempt {
         if (me.m) {
           how = park(me.m, *word_, from, to, wait_reason::select);  // SELECT release: saved, slots in place
         } else {
-          thread.woken.store(0, relaxed);
+          thread.woken.store(0, relaxed);                                    // relaxed: published by SELECT
           if (word_->compare_exchange_strong(from, to, release, relaxed)) {  // SELECT release
             block_thread(thread);
             how = finish_park(&thread);
@@ -188,13 +190,11 @@ class attempt {
       op.seen = op.chan->word.load(acquire);
       if (word::kind_of(op.seen) == (op.send ? word::sender : word::receiver)) {
         kind8 k = op.send ? word::senders : word::receivers;
-        wait_node* n = node_of_lone(me, op.seen, static_cast<word::kind>(k));
-        std::uint64_t list = word::list(static_cast<word::kind>(k), n, 0);
-        // WORD, LIST-APPEND release
-        if (!op.chan->word.compare_exchange_strong(op.seen, list, release, relaxed)) {
-          smr_free(me.smr, n);
-          return false;
-        }
+        draft_node n(me, node_of_lone(me, op.seen, static_cast<word::kind>(k)));
+        std::uint64_t list = word::list(static_cast<word::kind>(k), n.get(), 0);
+        // WORD, LIST-APPEND release. A failure means that the moment has passed.
+        if (!op.chan->word.compare_exchange_strong(op.seen, list, release, relaxed)) return false;
+        n.keep();
         op.seen = list;
       }
       switch (look_at(*op.chan, op.seen, op.send, any_both(op.both_seen))) {
@@ -276,7 +276,8 @@ class attempt {
         }
       }
     }
-    wait_node* n = make_node(me, who_, static_cast<word::kind>(mine), 0);
+    draft_node draft(me, make_node(me, who_, static_cast<word::kind>(mine), 0));
+    wait_node* n = draft.get();
     n->slot = op.slot;
     n->select = word_;
     n->ticket = sel::make(ticket, sel::fired, index);
@@ -285,62 +286,62 @@ class attempt {
       n->other_case = static_cast<std::uint16_t>(opposite - ops_);
       c->both.fetch_add(one_both, relaxed);  // BOTH. relaxed: before the node is seen, which carries it
     }
+    if (list_node(me, op, n, mine, opposite)) {  // throws only without an opposite: nothing is counted then
+      op.node = draft.keep();
+      return true;
+    }
+    if (opposite) c->both.fetch_sub(1, relaxed);  // relaxed: the node was never seen
+    return false;
+  }
+
+  // Puts n into the channel's list of its kind. False: as enlist.
+  bool list_node(caller& me, const select_op& op, wait_node* n, kind8 mine, const select_op* opposite) {
+    chan_core* c = op.chan;
     section in(me.smr);
     for (;;) {
-      if (sel::phase_of(word_->load(relaxed)) != sel::registering) break;  // relaxed: a hint, the commit decides
-      std::uint64_t w = c->word.load(acquire);
+      if (sel::phase_of(word_->load(relaxed)) != sel::registering) return false;  // relaxed: a hint, the commit decides
+      std::uint64_t w = c->word.load(acquire);                                    // WORD acquire
       auto k = word::kind_of(w);
       if (k == word::open) {
         bool ready = c->capacity != 0 && (op.send ? word::count_of(w) < c->capacity : word::count_of(w) != 0);
-        if (ready) break;
+        if (ready) return false;
         std::uint32_t head = c->capacity != 0 ? word::head_of(w) : 0;
-        n->position.store(head, relaxed);
+        n->position.store(head, relaxed);  // relaxed: published with the node
+        std::uint64_t list = word::list(static_cast<word::kind>(mine), n, op.send ? head : 0);
         // WORD, LIST-APPEND release: n, with its position
-        if (!c->word.compare_exchange_strong(w, word::list(static_cast<word::kind>(mine), n, op.send ? head : 0),
-                                             release, relaxed))
-          continue;
-        op.node = n;
-        return true;
+        if (c->word.compare_exchange_strong(w, list, release, relaxed)) return true;
+        continue;
       }
       if (k == (op.send ? word::sender : word::receiver) ||
           k == (op.send ? word::select_sender : word::select_receiver)) {
-        if (opposite) break;  // our partner, by the other case
-        wait_node* first = node_of_lone(me, w, static_cast<word::kind>(mine));
-        first->next.store(link::to(n), relaxed);
-        // WORD, LIST-APPEND release
-        if (!c->word.compare_exchange_strong(w, word::list(static_cast<word::kind>(mine), first, 0), release,
-                                             relaxed)) {
-          smr_free(me.smr, first);
-          continue;
-        }
-        op.node = n;
+        if (opposite) return false;  // our partner, by the other case
+        draft_node first(me, node_of_lone(me, w, static_cast<word::kind>(mine)));
+        first.get()->next.store(link::to(n), relaxed);  // relaxed: published with the node
+        std::uint64_t list = word::list(static_cast<word::kind>(mine), first.get(), 0);
+        if (!c->word.compare_exchange_strong(w, list, release, relaxed)) continue;  // WORD, LIST-APPEND release
+        first.keep();
         return true;
       }
-      if (k != mine || (w & word::closing))
-        break;  // a partner, a close, or another select's node: the poll deals with it
+      // A partner, a close, or another select's node: the poll deals with it.
+      if (k != mine || (w & word::closing)) return false;
       wait_node* last = find_last(c, me, w);
       if (!last) continue;
       // Somebody stands here who is also our partner, or (opposite) we come to stand where others are: the poll has looked, but before
       // this node could be seen. A look behind it is needed.
-      std::uint64_t both = c->both.load(relaxed);  // relaxed: BOTH
-      if (static_cast<std::uint32_t>(both) > (opposite ? 1U : 0U) && foreign_both(me, w)) break;
-      if (opposite && foreign_any(w)) break;
-      n->position.store(last->position.load(relaxed), relaxed);
+      std::uint64_t both =
+          c->both.load(relaxed);  // relaxed: BOTH, by LIST-APPEND: last was published after it was counted
+      if (static_cast<std::uint32_t>(both) > (opposite ? 1U : 0U) && foreign_both(me, w)) return false;
+      if (opposite && foreign_any(w)) return false;
+      n->position.store(last->position.load(relaxed), relaxed);  // relaxed: see wait_node::position
       std::uint64_t none = 0;
-      // LIST-APPEND release: as above.
-      if (!last->next.compare_exchange_strong(none, link::to(n), release, relaxed)) continue;
-      op.node = n;
-      return true;
+      if (last->next.compare_exchange_strong(none, link::to(n), release, relaxed)) return true;  // LIST-APPEND release
     }
-    if (opposite) c->both.fetch_sub(1, relaxed);
-    smr_free(me.smr, n);
-    return false;
   }
 
   // Is there a live node of somebody else's that has the opposite case as well?
   static bool foreign_both(caller& me, std::uint64_t w) {
     for (wait_node* n = word::node_of(w); n;) {
-      std::uint64_t next = n->next.load(acquire);
+      std::uint64_t next = n->next.load(acquire);  // LIST-APPEND acquire
       if (!link::marked(next) && n->other_slot && n->who != me.who() && lives(n)) return true;
       n = link::node(next);
     }
@@ -350,7 +351,7 @@ class attempt {
   // A select that could go either way meets a list of those who wait to go one way: it is their partner by its other case.
   bool foreign_any(std::uint64_t w) const {
     for (wait_node* n = word::node_of(w); n;) {
-      std::uint64_t next = n->next.load(acquire);
+      std::uint64_t next = n->next.load(acquire);  // LIST-APPEND acquire
       if (!link::marked(next) && n->select != word_ && lives(n)) return true;
       n = link::node(next);
     }

@@ -282,13 +282,17 @@ template <bool Otherwise, class... Cases>
 
 // In registers, if it fits: a case that is passed by reference is written to memory in each select, also where nothing is passed, and
 // the locked instruction to come waits for that.
-template <class Case>
-using passed = std::conditional_t<std::is_trivially_copyable_v<Case> && sizeof(Case) <= 16, Case, Case&>;
+template <class Case>  // as deduced for Case&&: a reference is a case that the caller keeps, with its handler's state
+using passed =
+    std::conditional_t<!std::is_reference_v<Case> && std::is_trivially_copyable_v<Case> && sizeof(Case) <= 16, Case,
+                       std::remove_reference_t<Case>&>;
 
 }  // namespace rt
 
-// A case that receives from c (a chan or recv_chan) and calls handler(std::optional<T>). A case refers to c, unless that is a temporary: c must
-// live, and be assigned nothing, until the select.
+// A case that receives from c (a chan or recv_chan) and calls handler(std::optional<T>).
+// Lifetime. Written inside the select's call, nothing can go wrong. A case that is stored refers to c's channel without holding it, unless c was a
+// temporary: it must not outlive the handle c, and c must be assigned nothing until the select is over. Then the channel would be gone, and
+// the select would touch freed memory. What is to be kept is a select_case, made while c lives: it holds its channel.
 template <class C, class F = rt::nothing>
 requires rt::channel_face<std::remove_cvref_t<C>> &&
     std::invocable<std::decay_t<F>, std::optional<typename std::remove_cvref_t<C>::value_type>>
@@ -330,7 +334,7 @@ requires(requires { std::decay_t<Cases>::is_otherwise; } && ...) std::size_t sel
       if (which != rt::undecided) [[likely]]
         return which;
     }
-    return rt::select_out_of_line<can_pass, rt::passed<std::remove_reference_t<Cases>>...>(cases...);
+    return rt::select_out_of_line<can_pass, rt::passed<Cases>...>(cases...);
   }
 }
 

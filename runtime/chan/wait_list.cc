@@ -62,7 +62,7 @@ void fetch_seats(smr_record* r) noexcept {
         if (!made) return;
         chunk.store(made, relaxed);  // relaxed: published by the words that name its seats
       }
-      s = &chunk.load(relaxed)[seats_made % chunk_seats];
+      s = &chunk.load(relaxed)[seats_made % chunk_seats];  // relaxed: seats_lock
       s->number = seats_made++;
     }
     s->next = r->seats;
@@ -187,6 +187,7 @@ void unlink(chan_core* c, caller& me, std::uint64_t w, wait_node* n, std::uint64
   wait_node* next = link::node(marked_link);
   std::uint32_t head = 0;
   if (c->capacity != 0) {
+    // relaxed: exact, receivers wait where the word left them
     head = k == word::senders ? position_of(w, n) : n->position.load(relaxed);
     // A sender that was taken has put its value into the ring behind the one that went out.
     if (k == word::senders && (marked_link & link::taken))
@@ -241,7 +242,7 @@ wait_node* walk(chan_core* c, caller& me, wait_node* n, std::size_t& live) {
       if (link::marked(next)) return nullptr;
       if (next == 0) return n;
       wait_node* after = link::node(next);
-      std::uint64_t link_of_after = after->next.load(acquire);
+      std::uint64_t link_of_after = after->next.load(acquire);  // LIST-MARK, LIST-APPEND acquire
       if (!link::marked(link_of_after)) break;
       std::uint64_t past = link_of_after & ~link::marks;
       // Unlinks `after`. release: whoever walks here sees the rest as we do. A failure: n was marked, or somebody else was faster.
@@ -255,7 +256,7 @@ wait_node* walk(chan_core* c, caller& me, wait_node* n, std::size_t& live) {
 
 wait_node* find_last(chan_core* c, caller& me, std::uint64_t w) {
   wait_node* head = word::node_of(w);
-  wait_node* hint = c->tail.load(acquire);
+  wait_node* hint = c->tail.load(acquire);  // LIST-HINT acquire <- A1: the node, as who set it saw it
   std::size_t steps = 0;
   wait_node* last = nullptr;
   if (hint && hint->kind == head->kind) {
@@ -264,7 +265,7 @@ wait_node* find_last(chan_core* c, caller& me, std::uint64_t w) {
     if (!last) c->tail.compare_exchange_strong(hint, nullptr, relaxed, relaxed);
   }
   if (!last) {
-    std::uint64_t next = head->next.load(acquire);
+    std::uint64_t next = head->next.load(acquire);  // LIST-APPEND acquire
     if (link::marked(next)) {
       unlink(c, me, w, head, next);
       return nullptr;
@@ -287,7 +288,7 @@ partner take_both(chan_core* c, caller& me, std::uint64_t w, wait_node*& end) {
   if (!any_both(c->both.load(relaxed))) return {};
   wait_node* n = word::node_of(w);
   while (n) {
-    std::uint64_t next = n->next.load(acquire);
+    std::uint64_t next = n->next.load(acquire);  // LIST-APPEND acquire
     if (n->other_slot && n->who != me.who()) {
       std::uint64_t ticket = sel::ticket_of(n->ticket);
       std::uint64_t s = n->select->load(relaxed);
@@ -315,14 +316,15 @@ void leave_list(chan_core* c, caller& me, wait_node* n) {
   // LIST-MARK, B1. Who takes it out at this moment marks it too.
   while (!link::marked(next) && !n->next.compare_exchange_weak(next, next | link::dead, seq_cst, relaxed)) {
   }
-  std::uint64_t w = c->word.load(acquire);
+  std::uint64_t w = c->word.load(acquire);  // WORD acquire
   if (!word::is_list(w)) return;
   wait_node* head = word::node_of(w);
+  // LIST-MARK acquire: it was marked, so it is final (I3)
   if (head == n) return unlink(c, me, w, n, n->next.load(acquire));
   // Inside the list. Now and then somebody walks all of it; what was found alive then pays for the next walk.
   if (c->dead.fetch_add(1, relaxed) + 1 < c->sweep_at.load(relaxed)) return;  // relaxed: a statistic
-  c->dead.store(0, relaxed);
-  std::uint64_t first = head->next.load(acquire);
+  c->dead.store(0, relaxed);                                                  // relaxed: a statistic, as sweep_at
+  std::uint64_t first = head->next.load(acquire);                             // LIST-APPEND, LIST-MARK acquire
   if (link::marked(first)) return unlink(c, me, w, head, first);
   std::size_t live = 0;
   walk(c, me, head, live);
@@ -339,7 +341,7 @@ void withdraw_lone(chan_core* c, caller& me, std::uint64_t w) {
   }
   if (!word::is_list(now)) return;
   section in(me.smr);
-  now = c->word.load(acquire);
+  now = c->word.load(acquire);  // WORD acquire; now its nodes stay
   if (!word::is_list(now)) return;
   // A node of ours was first when its list was made, so it is first as long as it is there.
   wait_node* head = word::node_of(now);

@@ -41,6 +41,8 @@
 
 #pragma once
 
+#include <utility>
+
 #include "../sched/quiesce.h"
 #include "chan_core.h"
 
@@ -130,7 +132,10 @@ struct caller {
 struct section {
   smr_record* r;
   explicit section(smr_record* record) : r(record) { smr_enter(r); }
-  ~section() { smr_leave(r); }
+  ~section() {
+    if (r) smr_leave(r);
+  }
+  void ended() { r = nullptr; }  // by the commit of a park
   section(const section&) = delete;
   section& operator=(const section&) = delete;
 };
@@ -164,6 +169,23 @@ void* slot_of(const wait_node* n);
 
 // Position of the ring's head, with senders waiting and `n` the first of them in `w`.
 std::uint32_t position_of(std::uint64_t w, const wait_node* n);
+
+// A node that nobody else has seen. It goes back, unless kept: also when there is no memory for a second one.
+class draft_node {
+ public:
+  draft_node(caller& me, wait_node* n) : r_(me.smr), n_(n) {}
+  ~draft_node() {
+    if (n_) smr_free(r_, n_);
+  }
+  draft_node(const draft_node&) = delete;
+  draft_node& operator=(const draft_node&) = delete;
+  wait_node* get() const { return n_; }
+  wait_node* keep() { return std::exchange(n_, nullptr); }
+
+ private:
+  smr_record* r_;
+  wait_node* n_;
+};
 
 // All below: in a section, with `w` read in it.
 

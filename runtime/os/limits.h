@@ -79,6 +79,11 @@ inline constexpr std::uint32_t inbox_rounds_first = real_or_sim(64U, 1U);
 inline constexpr std::uint32_t inbox_rounds_max =
     real_or_sim(2000U, 2U);  // of one pause, 26 ns: longer than the kernel takes to wake a thread
 
+// Timers that nobody but the keeper looks after (sched/timer.h): it rises no sooner after its last rise than so many ns for each that is
+// pending, and at most.
+inline constexpr std::int64_t keeper_gap_each_ns = real_or_sim(200, 1);
+inline constexpr std::int64_t keeper_gap_max_ns = real_or_sim(200'000, 3);
+
 // A mutex that was contended (sync/mutex.cc): quiet unlocks until it is fast again, at 2 ns gained each, some times a fence_heavy.
 inline constexpr std::uint32_t mutex_quiet_unlocks = real_or_sim(1U << 14, 2U);
 

@@ -56,6 +56,10 @@ int num_cpus() noexcept;
 // Threads alive in this process, all of them, not only ours; -1 where /proc is not mounted.
 int num_threads_of_process() noexcept;
 
+// Those of them that no thread of this program has made: an emulator's, a sanitizer's. Can be told only as long as the program has made none;
+// 0 when asked later.
+int num_foreign_threads() noexcept;
+
 // Offers the CPU to another runnable thread. Under CFS and EEVDF no more than a hint.
 void yield_thread() noexcept;
 

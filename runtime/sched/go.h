@@ -175,7 +175,7 @@ void sleep_for(const std::chrono::duration<Rep, Period>& d) {
   sleep_ns(rt::ns_of(d));
 }
 
-// Ps of this run; 0 outside of one.
+// Ps of this run; 0 outside of one. A cooperative point, as every call of the runtime.
 WEFT_API int procs();
 
 // Changes the number of Ps while everything runs, and returns the old one; n < 1 only asks. Stops the world: waits until each

@@ -26,8 +26,8 @@ void yield_to_scheduler(M* m) {
 
 void push_inbox(P* p, G* g) {
   prefetch_write(&p->inbox);  // on its way while the stores before are, for which the exchange waits
-  waiter* head =
-      nullptr;  // mostly: a load before the exchange would fetch the line twice, once to be read and once to be written
+  // Empty, mostly. A load before the exchange would fetch the line twice, once to be read and once to be written.
+  waiter* head = nullptr;
   do {
     os::plain_write(&g->next);
     g->next = head;
@@ -134,10 +134,14 @@ void ready_slow(waiter* w) {
   G* old = take_runnext(p);
   put_runnext(p, g);
   if (old) queue_local(m, old);
+  call_for_help(s, p, runq::size(p));
+}
+
+void call_for_help(sched* s, P* p, std::uint32_t spare) {
   if (s->nprocs.load(relaxed) == 1) return;
   // One goroutine in the ring is left to sysmon, as one in runnext is: woken at once, another P would tear three that talk to each other
   // apart, and put each of their words on the wire between two cores.
-  if (runq::size(p) <= 1) {
+  if (spare <= 1) {
     asm volatile("" ::: "memory");  // SYSMON-NAG O2
     if (p->nag.load(relaxed)) [[unlikely]]
       nag_sysmon(p);

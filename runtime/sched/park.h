@@ -102,6 +102,9 @@ WEFT_API void allow_switches(M* m) noexcept;
     cooperate_slow(m);
 }
 
+// Ps of its run. Not a cooperative point, as weft::procs() is.
+int procs_of(const M* m) noexcept;
+
 // Blocks the calling ordinary thread until somebody readies `w`.
 void block_thread(thread_waiter& w);
 

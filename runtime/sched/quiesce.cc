@@ -97,11 +97,11 @@ void give_back(smr_record* r, std::size_t keep) {
 
 // Moves the epoch on if every section has been seen to start at it.
 void try_advance() {
-  os::fence_full();  // R2
-  std::uint32_t e = epoch.load(relaxed);
+  os::fence_full();                       // R2
+  std::uint32_t e = epoch.load(relaxed);  // relaxed: after the fence no older than I1 asks; the exchange decides
   // R3. acquire: SMR-PIN, with the release of smr_leave: what a section read, it read before we reuse it.
   for (smr_record* r = all_records.load(acquire); r; r = r->next) {
-    std::uint32_t pin = r->pin.load(acquire);
+    std::uint32_t pin = r->pin.load(acquire);  // SMR-PIN, R3
     if (pin != 0 && pin != (e << 1 | 1)) return;
   }
   // A failure means that somebody else moved it. release: carries the R3 reads of this thread to whoever reuses by it; those of who moved
@@ -111,7 +111,7 @@ void try_advance() {
 
 // Bins whose epoch is old enough: ready for use.
 void collect(smr_record* r) {
-  std::uint32_t e = epoch.load(acquire);
+  std::uint32_t e = epoch.load(acquire);  // SMR-EPOCH acquire <- try_advance: the ends of the sections that it saw
   for (int b = 0; b < 4; ++b) {
     if (!r->sealed[b] || static_cast<std::int32_t>(e - r->sealed_at[b]) < 3) continue;  // I2
     while (smr_node* n = r->sealed[b]) {
@@ -129,7 +129,7 @@ void collect(smr_record* r) {
 void seal(smr_record* r) {
   if (!r->open) return;
   os::fence_full();
-  std::uint32_t e = epoch.load(relaxed);
+  std::uint32_t e = epoch.load(relaxed);  // relaxed: after the fence
   auto b = e % 4;
   if (r->sealed[b] && r->sealed_at[b] != e) collect(r);  // four epochs old: it is ready
   smr_node* last = r->open;
@@ -148,20 +148,20 @@ void leave_thread_of(void* r) { smr_leave_thread(static_cast<smr_record*>(r)); }
 const void* smr_memory_lock() noexcept { return &slabs_lock; }
 
 smr_record* smr_enter_thread() {
-  for (smr_record* r = all_records.load(acquire); r; r = r->next) {
+  for (smr_record* r = all_records.load(acquire); r; r = r->next) {  // SMR-RECORDS acquire
     bool unused = false;
-    // RECORD acquire <- smr_leave_thread: the lists.
+    // SMR-USED acquire <- smr_leave_thread
     if (r->used.compare_exchange_strong(unused, true, acquire, relaxed)) {
       os::plain_write(&r->nfree);
       return r;
     }
   }
   auto* r = new smr_record;
-  r->used.store(true, relaxed);
+  r->used.store(true, relaxed);  // relaxed, both: published by SMR-RECORDS
   smr_record* head = all_records.load(relaxed);
   do {
     r->next = head;
-  } while (!all_records.compare_exchange_weak(head, r, release, relaxed));
+  } while (!all_records.compare_exchange_weak(head, r, release, relaxed));  // SMR-RECORDS release
   return r;
 }
 
@@ -170,17 +170,18 @@ void smr_leave_thread(smr_record* r) noexcept {
   // Three quiet steps and everything may go, here and in the records that were given back before while a section held theirs;
   // what a section holds back now stays for the record's next owner.
   for (int i = 0; i < 3; ++i) try_advance();
-  for (smr_record* other = all_records.load(acquire); other; other = other->next) {
+  for (smr_record* other = all_records.load(acquire); other; other = other->next) {  // SMR-RECORDS acquire
     bool unused = false;
     bool mine = other == r;
-    if (!mine && !other->used.compare_exchange_strong(unused, true, acquire, relaxed)) continue;  // RECORD acquire
+    // SMR-USED acquire
+    if (!mine && !other->used.compare_exchange_strong(unused, true, acquire, relaxed)) continue;
     os::plain_write(&other->nfree);
     collect(other);
     give_back(other, 0);
-    if (!mine) other->used.store(false, release);  // RECORD release
+    if (!mine) other->used.store(false, release);  // SMR-USED release
   }
   os::plain_write(&r->nfree);
-  r->used.store(false, release);  // RECORD release -> acquire in smr_enter_thread, and above
+  r->used.store(false, release);  // SMR-USED release -> acquire in smr_enter_thread, and above
 }
 
 smr_record* smr_of_thread() {
@@ -195,7 +196,7 @@ smr_record* smr_of_thread() {
 }
 
 void smr_enter(smr_record* r) noexcept {
-  std::uint32_t e = epoch.load(relaxed);
+  std::uint32_t e = epoch.load(relaxed);  // relaxed: an older one only holds up more (I1)
   // Not an exchange: seq_cst or not, that orders nothing but itself before the loads that follow (on AArch64 they may overtake its
   // store). On x86-64 the two cost the same.
   r->pin.store(e << 1 | 1, relaxed);  // S1

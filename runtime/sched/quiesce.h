@@ -18,6 +18,13 @@
 //                  S3 read links                       R3 read every record's pin
 //   Forbidden: R3 misses the pin and S3 reads a link from before R1.
 //
+// Edges
+//   name         release side                  acquire side                     carries                                      model test
+//   SMR-PIN      smr_leave                     try_advance, R3                  what the section read; and as drawn above    quiesce
+//   SMR-EPOCH    try_advance                   collect                          the ends of the sections that it saw         quiesce
+//   SMR-RECORDS  smr_enter_thread: a new one   who walks the records            the record                                   quiesce
+//   SMR-USED     smr_leave_thread              smr_enter_thread, _leave_thread  the record's lists                           quiesce
+//
 // Progress: enter and leave are wait-free. Reclaiming is lock-free for the rest of the world: a thread stopped inside a section
 // stops the reuse of nodes, for everybody, until it goes on; operations then get fresh memory, and go on. But memory is handed out in
 // batches under a lock: a thread stopped right there, once in some dozens of nodes, holds up whoever runs out of nodes meanwhile.

@@ -291,13 +291,30 @@ bool leave_idle_list(sched* s, M* m) {
   return false;
 }
 
-// The keeper's sleep: until it is woken, or the earliest timer is due; then it goes for a P to run timers with.
-void sleep_as_keeper(M* m, std::int64_t deadline) {
+// When the keeper rises for a timer that is due at `deadline`.
+struct rise {
+  std::int64_t deadline = timer_heap::never;
+  std::int64_t when = timer_heap::never;
+
+  bool kept_apart() const { return when > deadline; }  // from the last one: no timer makes it earlier
+};
+
+// lk
+rise next_rise(sched* s) {
+  rise r;
+  r.deadline = r.when = earliest_timer(s);
+  if (r.deadline != timer_heap::never) r.when = std::max(r.deadline, s->rose_ns + keeper_gap(s));
+  return r;
+}
+
+// The keeper's sleep: until it is woken, or it is time; then it goes for a P to run timers with.
+void sleep_as_keeper(M* m, const rise& r) {
   sched* s = m->s;
-  os::fence_full();                                                                  // R2
-  if (earliest_timer(s) >= deadline && m->more->wake.sleep_until(deadline)) return;  // R3
+  os::fence_full();                                                                                      // R2
+  if ((r.kept_apart() || earliest_timer(s) >= r.deadline) && m->more->wake.sleep_until(r.when)) return;  // R3
   {
     lock_scope hold(s->lk);
+    s->rose_ns = os::now_ns();
     if (leave_idle_list(s, m)) {
       resign(s, m);
       m->more->next_p = take_idle_p(s);  // none: every P runs, and looks after its own timers
@@ -330,7 +347,7 @@ void stop_m(M* m) {
   note& wake = m->more->wake;
   while (!m->p) {
     enum { soundly, in_doubt, as_keeper } how = soundly;
-    std::int64_t deadline = timer_heap::never;
+    rise r;
     {
       lock_scope hold(s->lk);
       if (s->over.load(relaxed)) return;
@@ -348,11 +365,11 @@ void stop_m(M* m) {
           break;
       }
       if (how == soundly && !s->keeper && s->nidle.load(relaxed) != 0) {  // with no P idle, each runs its own timers
-        deadline = earliest_timer(s);
-        if (deadline != timer_heap::never) {
+        r = next_rise(s);
+        if (r.deadline != timer_heap::never) {
           how = as_keeper;
           s->keeper = m;  // R1
-          s->keeper_deadline.store(deadline, relaxed);
+          s->keeper_deadline.store(r.kept_apart() ? INT64_MIN : r.deadline, relaxed);
         }
       }
     }
@@ -364,7 +381,7 @@ void stop_m(M* m) {
         sleep_in_doubt(m);
         break;
       case as_keeper:
-        sleep_as_keeper(m, deadline);
+        sleep_as_keeper(m, r);
         break;
     }
     wake.clear();

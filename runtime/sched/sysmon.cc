@@ -8,8 +8,8 @@
 //     either. If the ring's head has not moved between two looks, an idle P is woken to come and take it.
 //   * Stacks that were needed at a peak go back to the kernel.
 //
-// It costs nothing when there is nothing to watch. After `quiet_looks` looks that saw no runnext it sleeps, having set P::nag
-// everywhere: the next goroutine to be put into a runnext wakes it.
+// It costs nothing when there is nothing to watch. After some looks that saw no runnext it sleeps, having set P::nag everywhere: the next
+// goroutine to be put into a runnext wakes it. After how many adapts: woken again at once, it was too few; a tick costs as much as a wake.
 //
 //   SYSMON-NAG    owner, ready                     sysmon
 //                 O1 runnext = g                   T1 nag = true
@@ -26,8 +26,12 @@
 //                 O2 fence_full                    T2 fence_full
 //                 O3 wanted? wake sysmon           T3 nidle > 0? then do not sleep
 //   Forbidden: O3 sees no wish and T3 sees no idle P. Then a runnext waits beside an idle P for as long as its waker computes.
+//   With a P idle already it sleeps on the nags alone: Ps that come and go, as with a few goroutines that sleep, do not wake it. (They
+//   did once, at every turn: 86 us of CPU per wakeup of a hundred sleepers at p = 2.)
 //
 // Source of the idea: Go proc.go, sysmon and retake.
+
+#include <algorithm>
 
 #include "world.h"
 
@@ -36,7 +40,8 @@ namespace weft::rt {
 namespace {
 
 constexpr std::int64_t tick_ns = 40'000;
-constexpr int quiet_looks = 8;
+constexpr int quiet_looks_max = 8;
+constexpr std::int64_t at_once_ns = 5 * tick_ns;
 constexpr std::int64_t trim_every_ns = 100'000'000;
 
 // A goroutine has waited long enough in p's runnext. From the steal to its queueing it is nowhere to be seen: `sysmon_holds` keeps
@@ -104,6 +109,7 @@ void run_sysmon(void* arg) {
   auto* s = static_cast<sched*>(arg);
   os::set_timer_slack_ns(1);
   int quiet = 0;
+  int quiet_looks = quiet_looks_max;
   std::int64_t next_trim = os::now_ns() + trim_every_ns;
   while (!s->sysmon_over.load(relaxed)) {
     bool idle_ps = s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1;
@@ -118,20 +124,22 @@ void run_sysmon(void* arg) {
     std::int64_t until = now + tick_ns;
     if (quiet >= quiet_looks) {
       until = more_to_trim ? next_trim : os::no_deadline;
-      s->sysmon_wants_idle.store(true, relaxed);
-      if (s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1) {
+      if (s->nidle.load(relaxed) != 0 && s->nprocs.load(acquire) > 1) {
         set_nag(s, true);                                                     // T1
         os::fence_heavy();                                                    // T2
         if (!os::asymmetric_fences || look(s, false)) until = now + tick_ns;  // T3
       } else {
-        os::fence_full();  // T2
-        if (s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1) until = now + tick_ns;
+        s->sysmon_wants_idle.store(true, relaxed);  // T1
+        os::fence_full();                           // T2
+        if (s->nidle.load(relaxed) != 0 && s->nprocs.load(acquire) > 1) until = now + tick_ns;
       }
     }
     bool woken = s->sysmon_wake.sleep_until(until);
     if (woken) {
       s->sysmon_wake.clear();
       quiet = 0;
+      quiet_looks =
+          os::now_ns() - now < at_once_ns ? std::min(2 * quiet_looks, quiet_looks_max) : std::max(quiet_looks / 2, 1);
     }
     if (quiet == 0 || until == now + tick_ns) {
       s->sysmon_wants_idle.store(false, relaxed);

@@ -17,6 +17,9 @@ namespace {
 
 constexpr std::uint32_t arity = 4;
 
+// So many woken sleepers are no reason to wake another M, which costs 10 to 30 us of CPU.
+constexpr std::uint32_t few_sleepers = 16;
+
 // Goroutines taken out of a heap under one hold of its lock.
 constexpr std::size_t batch_max = 32;
 
@@ -86,16 +89,19 @@ void timer_heap::sift_down(std::uint32_t index, entry e) {
 
 void timer_heap::push(entry e) {
   entries.push_back(e);
+  pending.store(static_cast<std::uint32_t>(entries.size()), relaxed);
   sift_up(static_cast<std::uint32_t>(entries.size() - 1), e);
 }
 
 void timer_heap::pop() { remove(0); }
 
+// relaxed: lk; readers without it take a hint, or fence (TIMER-KEEPER)
 void timer_heap::look_again() { first.store(entries.empty() ? never : entries[0].when, relaxed); }
 
 void timer_heap::remove(std::uint32_t index) {
   entry last = entries.back();
   entries.pop_back();
+  pending.store(static_cast<std::uint32_t>(entries.size()), relaxed);
   if (index == entries.size()) return;
   if (index > 0 && last.when < entries[(index - 1) / arity].when)
     sift_up(index, last);
@@ -123,8 +129,8 @@ void start_timer(timer& t, std::int64_t when_ns) {
     lock_scope hold(heap.lk);
     heap.push({when_ns, reinterpret_cast<std::uint64_t>(&t)});
     t.fired_by = nullptr;
-    t.home.store(&heap, relaxed);  // relaxed: under lk; stop_timer takes it before it believes
-    earlier = when_ns < heap.first.load(relaxed);
+    t.home.store(&heap, relaxed);                     // relaxed: under lk; stop_timer takes it before it believes
+    earlier = when_ns < heap.first.load(relaxed);     // relaxed: lk
     if (earlier) heap.first.store(when_ns, relaxed);  // S1
   }
   if (earlier) tell_keeper(m, when_ns);
@@ -138,7 +144,7 @@ bool stop_timer(timer& t) noexcept {
     if (t.home.load(relaxed) != heap) continue;  // it was moved, or is due
     heap->remove(t.index);
     heap->look_again();
-    t.home.store(nullptr, relaxed);
+    t.home.store(nullptr, relaxed);  // relaxed: lk; its owner's again
     return true;
   }
   // Due, and perhaps on its way: fire() is short.
@@ -158,16 +164,18 @@ void wake_sleepers(M* m, G* const* sleepers, std::size_t n) {
     G* g = sleepers[i];
     // SLEEP acquire: on 1 the sleeper is saved and ours; on 0 it will see 2 and go on.
     if (g->select.exchange(2, acquire) != 1) continue;
-    if (g->affinity.load(relaxed) != s && g->affinity.load(relaxed) != p) {
+    if (g->affinity.load(relaxed) != s && g->affinity.load(relaxed) != p) {  // relaxed: as the rest of g, by SLEEP
       ready_slow(g);
       continue;
     }
-    g->why.store(wait_reason::none, relaxed);
+    g->why.store(wait_reason::none, relaxed);  // relaxed: for the dump
     queue_local(m, g);
   }
-  if (s->nprocs.load(relaxed) == 1) return;
-  os::fence_full();  // SUBMIT-IDLE
-  if (s->nidle.load(relaxed) != 0 && s->nspinning.load(relaxed) == 0) wake_p(s);
+  std::uint32_t spare = runq::size(p) + has_runnext(p);
+  // The scheduler itself runs one of them now; mostly it is the only one.
+  if (!m->curg && spare != 0) --spare;
+  // A few: sysmon comes if the first of them computes. Another M would be awake only when they are done, mostly asleep again at once.
+  if (spare != 0) call_for_help(s, p, spare < few_sleepers ? 1 : spare);
 }
 
 }  // namespace
@@ -245,9 +253,16 @@ std::int64_t earliest_timer(sched* s) {
   for (int i = 0; i < n; ++i) {
     P* p = proc(s, i);
     if (!p) break;  // made just now, while we have no P: who starts a timer there sees to it himself, S2
-    first = std::min(first, p->more->timers.first.load(relaxed));
+    first = std::min(first, p->more->timers.first.load(relaxed));  // relaxed: a hint, or after R2 (TIMER-KEEPER)
   }
   return first;
+}
+
+std::int64_t keeper_gap(sched* s) {
+  std::int64_t pending = 0;
+  int n = s->nprocs.load(acquire);
+  for (int i = 0; i < n; ++i) pending += proc(s, i)->more->timers.pending.load(relaxed);
+  return std::min(pending * limits::keeper_gap_each_ns, limits::keeper_gap_max_ns);
 }
 
 void drop_timers(timer_heap& heap) {
@@ -292,7 +307,7 @@ void sleep_goroutine(M* m, std::int64_t when) {
   {
     lock_scope hold(heap.lk);
     heap.push({when, reinterpret_cast<std::uint64_t>(g) | 1});
-    earlier = when < heap.first.load(relaxed);
+    earlier = when < heap.first.load(relaxed);     // relaxed: lk
     if (earlier) heap.first.store(when, relaxed);  // S1
   }
   if (earlier) tell_keeper(m, when);

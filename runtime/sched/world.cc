@@ -8,6 +8,13 @@
 //
 // The end. A run is over when every P is idle, nobody looks for work, nothing is queued and as many goroutines have ended as
 // were born. The counts are per P and plain; they are added up only then, when nobody writes them.
+//
+// Edges
+//   name        release side             acquire side               carries                                        model test
+//   ALLP        see world.h
+//   WORLD-BUSY  start_the_world          stop_the_world             what the last one to change the world wrote    none; world_stress
+//   EXTERNAL    ready_remote, at its end run's last wait            that nothing of this run will be touched       none; world_stress
+//   SHRINK      see ready_bound (park.cc)
 
 #include <algorithm>
 #include <stdexcept>
@@ -26,6 +33,12 @@ int cached_num_cpus() {
 }
 
 namespace {
+
+// Before the first run of the process makes a thread: afterwards nobody can tell.
+int cached_num_foreign_threads() {
+  static const int n = os::num_foreign_threads();
+  return n;
+}
 
 // libsupc++ declares neither; the layout is the ABI's (Itanium C++ ABI, "Caught Exception Stack").
 extern "C" eh_state* __cxa_get_globals();
@@ -90,7 +103,7 @@ P* new_p(sched* s, int id) {
   p->more = new P::parts;
   p->s = s;
   p->id = id;
-  p->budget.store(limits::slice, relaxed);
+  p->budget.store(limits::slice, relaxed);  // relaxed: published by ALLP, as all of p
   p->stamp = new_stamp_range();
   if (!os::asymmetric_fences) p->claim.store(claim::fenced, relaxed);
   return p;
@@ -108,7 +121,7 @@ void drain(sched* s, P* p) {
   g_list batch;
   if (G* g = take_runnext(p)) batch.push_back(g);
   while (G* g = runq::get(p)) batch.push_back(g);
-  waiter* w = p->inbox.exchange(nullptr, acquire);
+  waiter* w = p->inbox.exchange(nullptr, acquire);  // INBOX acquire <- ready_bound
   while (w) {
     os::plain_read(&w->next);
     waiter* next = w->next;
@@ -153,8 +166,8 @@ void start_the_world(M* m) {
       if (proc(s, i) != m->p) put_idle(s, proc(s, i));
   }
   os::fence_full();
-  tell_sysmon_of_idle(s);
-  s->world_busy.store(false, relaxed);
+  s->sysmon_wake.wake();                // come what may: SYSMON-IDLE, and new Ps that do not nag yet
+  s->world_busy.store(false, relaxed);  // relaxed: see stop_the_world
   wake_p(s);
 }
 
@@ -166,7 +179,7 @@ void stop_for_world(M* m) {
   {
     std::lock_guard hold(s->lk);
     P* p = m->p;
-    if (!p->attention.load(relaxed)) return;
+    if (!p->attention.load(relaxed)) return;  // relaxed: lk
     p->attention.store(0, relaxed);
     m->p = nullptr;
     if (--s->stop_wait == 0) s->world_stopped.wake();
@@ -189,6 +202,7 @@ quiet quiescence(sched* s) {
     P* p = made.load(
         relaxed);  // relaxed: who made it has been through lk since. Those that a shrink left behind count too: they have seen births
     if (!p) break;
+    // relaxed here and below: every P is idle, so what its M wrote came by lk; an inbox is looked at after R2
     if (p->more->timers.first.load(relaxed) != timer_heap::never) timers = true;
     if (runq::size(p) != 0 || has_runnext(p) || p->inbox.load(relaxed)) return quiet::no;
     born += p->born.load(relaxed);
@@ -212,9 +226,8 @@ bool nobody_else(sched* s) {
   int all = os::num_threads_of_process();
   std::size_t ours = s->all_ms.size();
   if (s->sysmon_running.load(relaxed)) ++ours;
-#if WEFT_TSAN
-  ++ours;  // ThreadSanitizer's own thread
-#endif
+  // ThreadSanitizer starts its own thread before or after we can tell it from others.
+  ours += static_cast<std::size_t>(std::max(cached_num_foreign_threads(), WEFT_TSAN));
   return all >= 0 && static_cast<std::size_t>(all) <= ours;
 }
 
@@ -225,14 +238,16 @@ void run_world(const options& o, void (*entry)(G*), void* closure, const void* s
   auto owned = std::make_unique<sched>();
   sched* s = owned.get();
   s->ncpu = cached_num_cpus();
+  (void)cached_num_foreign_threads();
   s->chaos = set.chaos_seed;
   s->default_class = stack_pool::class_of(set.stack_size);
   struct cleaner {
     sched* s;
     ~cleaner() {
+      // relaxed here and below: all goroutines have ended, and their Ms with them
       if (s->sysmon_running.load(relaxed)) stop_sysmon(s);
       // Who readied a goroutine from outside may still be leaving, and on its way out start an M that will find the run over.
-      while (s->external.load(acquire) != 0) os::yield_thread();
+      while (s->external.load(acquire) != 0) os::yield_thread();  // EXTERNAL acquire <- ready_remote: it has left
       for (auto& m : s->all_ms) {
         if (m->more->thread.joinable()) m->more->thread.join();
         delete_parts(m.get());
@@ -277,6 +292,8 @@ void run_world(const options& o, void (*entry)(G*), void* closure, const void* s
   schedule(m);
 }
 
+int procs_of(const M* m) noexcept { return m->s->nprocs.load(relaxed); }  // relaxed: m has a P
+
 }  // namespace weft::rt
 
 namespace weft {
@@ -285,7 +302,9 @@ using namespace rt;
 
 int procs() {
   M* m = self();
-  return m ? m->s->nprocs.load(relaxed) : 0;
+  if (!m) return 0;
+  cooperate(m);
+  return procs_of(self());
 }
 
 int num_cpus() { return cached_num_cpus(); }
@@ -302,9 +321,9 @@ std::int64_t num_goroutines() {
   for (; made < max_procs; ++made) {
     P* p = proc(m->s, made);
     if (!p) break;
-    ended += p->ended.load(acquire);
+    ended += p->ended.load(acquire);  // acquire: the births that were before these ends are seen below
   }
-  for (int i = 0; i < made; ++i) born += proc(m->s, i)->born.load(relaxed);
+  for (int i = 0; i < made; ++i) born += proc(m->s, i)->born.load(relaxed);  // relaxed: a snapshot
   return static_cast<std::int64_t>(born - ended);
 }
 
@@ -312,8 +331,11 @@ int set_procs(int n) {
   M* m = self();
   if (!m) throw std::logic_error("weft::set_procs called outside of weft::run");
   sched* s = m->s;
-  int old = s->nprocs.load(relaxed);
-  if (n < 1 || n == old) return old;
+  int old = s->nprocs.load(relaxed);  // a look; decided with the world stopped
+  if (n < 1 || n == old) {
+    cooperate(m);
+    return old;
+  }
   if (n > max_procs)
     throw std::invalid_argument("weft::set_procs: more than " + std::to_string(max_procs) + " processors");
   if (n > 1) start_sysmon(s);
@@ -322,7 +344,7 @@ int set_procs(int n) {
   old = s->nprocs.load(relaxed);
   try {
     for (int i = old; i < n; ++i)
-      if (!proc(s, i)) s->allp[i].store(new_p(s, i), release);
+      if (!proc(s, i)) s->allp[i].store(new_p(s, i), release);  // ALLP release
   } catch (...) {
     start_the_world(m);
     throw;

@@ -91,6 +91,7 @@ struct sched {
   std::vector<std::unique_ptr<M>> all_ms;
   g_list globq;
   M* keeper = nullptr;        // the idle M that sleeps only until the earliest timer
+  std::int64_t rose_ns = 0;   // when a keeper's sleep last ended by itself
   bool sysmon_holds = false;  // sysmon has a goroutine in its hand, or is about to
   int nblocked = 0;           // goroutines inside weft::blocking
   int stop_wait = 0;          // Ps that have yet to stop for the world
@@ -103,7 +104,7 @@ struct sched {
   atomic<bool> sysmon_running{false};
   atomic<bool> sysmon_over{false};
   atomic<bool> trim_wanted{false};        // slots went back to the pool since it was last trimmed to the bottom
-  atomic<bool> sysmon_wants_idle{false};  // sysmon sleeps as no P is idle: the next one to go idle must wake it
+  atomic<bool> sysmon_wants_idle{false};  // sysmon sleeps as no P is idle, or there is but one: see SYSMON-IDLE
 };
 
 inline P* proc(const sched* s, int id) {
@@ -150,10 +151,14 @@ int cached_num_cpus();
 void free_cached(sched* s, P* p, std::uint32_t keep);  // all but `keep` of P's free slots, back to the pool
 void after_switch(M* m);                               // on g0: what a goroutine left to do when it switched here
 
+// park.cc
+// `spare` goroutines wait in p's ring while its M runs another: sees to it that somebody comes for them.
+void call_for_help(sched* s, P* p, std::uint32_t spare);
+
 // sysmon.cc
 // Whoever puts a P on the idle list, then, after a full fence: SYSMON-IDLE.
 inline void tell_sysmon_of_idle(sched* s) {
-  if (s->sysmon_wants_idle.load(relaxed)) s->sysmon_wake.wake();
+  if (s->sysmon_wants_idle.load(relaxed) && s->nprocs.load(acquire) > 1) s->sysmon_wake.wake();
 }
 void start_sysmon(sched* s);  // throws std::system_error
 void stop_sysmon(sched* s);

@@ -37,7 +37,7 @@ bool condition_variable::withdraw(wait_entry& e) {
   if (!e.queued) return false;
   auto* cv = static_cast<condition_variable*>(const_cast<void*>(e.object));
   l.remove(e);
-  cv->waiting_.store(cv->waiting_.load(relaxed) - 1, relaxed);
+  cv->waiting_.store(cv->waiting_.load(relaxed) - 1, relaxed);  // relaxed: the lot's lock; CV-COUNT
   return true;
 }
 
@@ -48,7 +48,7 @@ void condition_variable::notify_one() {
       lot& l = lot_of(this);
       lock_scope hold(l.lk);
       if (wait_entry* e = l.first(lot_kind::condition_variable, this)) {
-        waiting_.store(waiting_.load(relaxed) - 1, relaxed);
+        waiting_.store(waiting_.load(relaxed) - 1, relaxed);  // relaxed: the lot's lock
         out.take(l, *e);
       }
     }
@@ -63,7 +63,7 @@ void condition_variable::notify_all() {
     {
       lot& l = lot_of(this);
       lock_scope hold(l.lk);
-      waiting_.store(0, relaxed);
+      waiting_.store(0, relaxed);  // relaxed: the lot's lock
       while (wait_entry* e = l.first(lot_kind::condition_variable, this)) out.take(l, *e);
     }
     out.wake_all();

@@ -62,8 +62,9 @@ namespace {
 
 // False: its count is zero, and it is about to go.
 bool try_share(context_node* n) noexcept {
-  std::uint64_t refs = n->refs.load(relaxed);
+  std::uint64_t refs = n->refs.load(relaxed);  // relaxed: as a shared_ptr's count; who lists n keeps its memory
   while (refs != 0)
+    // relaxed: what the share leads to comes by the lock
     if (n->refs.compare_exchange_weak(refs, refs + 1, relaxed, relaxed)) return true;
   return false;
 }
@@ -82,7 +83,7 @@ cancel_node* cancel_one(cancel_node* n, int code, const std::exception_ptr& why,
   std::stop_source stops{std::nostopstate};
   {
     lock_scope hold(n->lk);
-    if (n->code.load(relaxed) != 0) return work;
+    if (n->code.load(relaxed) != 0) return work;  // relaxed: lk
     n->why = why;
     n->code.store(code, release);  // CONTEXT-ERR release -> acquire in err(), cause(): `why`
     stops = n->stops;
@@ -116,7 +117,7 @@ void enlist(cancel_node* n) noexcept {
   std::exception_ptr why;
   {
     lock_scope hold(up->lk);
-    code = up->code.load(relaxed);
+    code = up->code.load(relaxed);  // relaxed: lk
     if (code == 0) {
       n->next = up->children;
       if (n->next) n->next->link = &n->next;
@@ -136,6 +137,7 @@ void fire_deadline(timer* t) noexcept {
   drop_context(n);  // the last touch
 }
 
+// relaxed: TIMER-FIRED carries it to who stops the timer
 void drop_deadline(timer* t) { static_cast<cancel_node*>(t)->armed.store(false, relaxed); }
 
 void on_stop::operator()() const noexcept {
@@ -195,11 +197,11 @@ context_node* make_deadline_node(context_node* parent, std::int64_t when_ns) {
     if (when_ns > os::now_ns()) {
       n->fire = fire_deadline;
       n->drop = drop_deadline;
-      n->armed.store(true, relaxed);
+      n->armed.store(true, relaxed);  // relaxed: published by the timer heap's lock
       try {
         start_timer(*n, when_ns);
       } catch (...) {
-        n->armed.store(false, relaxed);
+        n->armed.store(false, relaxed);  // relaxed: nobody else knows it yet
         throw;
       }
     } else {
@@ -250,7 +252,7 @@ std::stop_token context::stop_token() const {
     lock_scope hold(n->lk);
     if (!n->stops.stop_possible()) n->stops = fresh;
     token = n->stops.get_token();
-    stopped = n->code.load(relaxed) != 0;
+    stopped = n->code.load(relaxed) != 0;  // relaxed: lk
     fresh = n->stops;
   }
   if (stopped) fresh.request_stop();

@@ -96,10 +96,10 @@ class error_group {
     }
   }
 
-  void fail(std::exception_ptr why) noexcept {
+  void fail(const std::exception_ptr& why) noexcept {
     if (failed_.exchange(true, relaxed)) return;  // relaxed: error_ is read after running_.wait
     error_ = why;
-    scope_.cancel(std::move(why));
+    scope_.cancel(why);
   }
 
   cause_context scope_;

@@ -16,7 +16,7 @@ void latch::count_down(std::int64_t n) {
   if (n < 0) throw std::logic_error("weft::latch: a negative count");
   const std::uint64_t down = 2 * static_cast<std::uint64_t>(n);
   woken_list out;
-  std::uint64_t w = word_.load(relaxed);
+  std::uint64_t w = word_.load(relaxed);  // relaxed: the exchange decides
   for (;;) {
     if (down > w) throw std::logic_error("weft::latch: count below zero");
     // LATCH release: what the caller did. The last touch.

@@ -35,6 +35,7 @@ bool withdraw(wait_entry& e) {
   word& wd = word_of(e);
   l.remove(e);
   if (l.first(lot_kind::mutex, &wd)) return true;
+  // relaxed here and below: who waits comes and goes under the lot's lock; the mutex is MUTEX's
   std::uint32_t w = wd.load(relaxed);
   for (;;) {
     if (!(w & slow)) {  // I3; the settle to come will find nobody
@@ -80,7 +81,7 @@ bool worth_spinning(M* m) {
   if (!many_cpus) return false;
   if (!m) return true;
   P* p = m->p;
-  return procs() > 1 && !p->runnext.load(relaxed) && runq::size(p) == 0;
+  return procs_of(m) > 1 && !p->runnext.load(relaxed) && runq::size(p) == 0;
 }
 
 }  // namespace
@@ -95,8 +96,8 @@ void settle_mutex(word* wd) noexcept {
   {
     lock_scope hold(l.lk);
     e = l.first(lot_kind::mutex, wd);
-    if (!e) return;  // another mutex of this lot, or somebody else has settled
-    std::uint32_t w = wd->load(relaxed);
+    if (!e) return;                       // another mutex of this lot, or somebody else has settled
+    std::uint32_t w = wd->load(relaxed);  // relaxed here and below: bits, under the lot's lock; N4 sees U2 by N3
     for (;;) {
       if (w & slow) return;  // somebody put the bits back
       if (w & locked) {
@@ -121,7 +122,7 @@ bool mutex::lock_slow(std::int64_t deadline) {
   int looks = worth_spinning(m) ? spin_looks : 0;
   wait_entry e(lot_kind::mutex, &word_, withdraw);
   for (;;) {
-    std::uint32_t w = word_.load(relaxed);
+    std::uint32_t w = word_.load(relaxed);  // relaxed: a look, the exchanges decide
     if (!(w & locked)) {
       // MUTEX acquire <- unlock.
       if (word_.compare_exchange_weak(w, (w | locked) & ~(woken ? waking : 0), acquire, relaxed)) return true;
@@ -140,7 +141,7 @@ bool mutex::lock_slow(std::int64_t deadline) {
     {
       lot& l = lot_of(&word_);
       lock_scope hold(l.lk);
-      how = announce(l, word_, word_.load(relaxed), woken);
+      how = announce(l, word_, word_.load(relaxed), woken);  // relaxed: announce exchanges
       if (how == announced::no) continue;
       if (woken)
         l.push_front(e);
@@ -160,7 +161,7 @@ bool mutex::lock_slow(std::int64_t deadline) {
 }
 
 void mutex::unlock_slow() {
-  std::uint32_t w = word_.load(relaxed);
+  std::uint32_t w = word_.load(relaxed);  // relaxed: a look, the exchanges decide
   for (;;) {
     if (!(w & locked)) fatal("mutex::unlock: unlock of unlocked mutex");
     if (!(w & slow)) {  // it turned back to fast
@@ -183,7 +184,7 @@ void mutex::unlock_slow() {
   {
     lock_scope hold(l.lk);
     std::uint32_t to;
-    w = wd.load(relaxed);
+    w = wd.load(relaxed);  // relaxed: a look, the exchange decides
     do {
       e = l.first(lot_kind::mutex, &wd);
       std::uint32_t more = e && e->next ? waited_for : 0;

@@ -35,7 +35,7 @@ void wait_entry::arm() noexcept {
   } else {
     thread.emplace();
     who = &*thread;
-    state.store(1, relaxed);
+    state.store(1, relaxed);  // relaxed: as above
   }
 }
 

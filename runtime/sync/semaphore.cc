@@ -55,7 +55,7 @@ bool semaphore::wait(std::int64_t n, std::int64_t deadline) {
   {
     lot& l = lot_of(this);
     lock_scope hold(l.lk);
-    std::uint64_t w = word_.load(relaxed);
+    std::uint64_t w = word_.load(relaxed);  // relaxed: a look, the exchange decides
     for (;;) {
       bool enough = !(w & waited_for) && (w >> 1) >= e.want;
       // PERMIT acquire <- release.
@@ -74,7 +74,7 @@ void semaphore::release(std::int64_t n) {
   if (n < 0) bad_number();
   auto more = static_cast<std::uint64_t>(n);
   woken_list out;
-  std::uint64_t w = word_.load(relaxed);
+  std::uint64_t w = word_.load(relaxed);  // relaxed: a look, the exchange decides
   for (;;) {
     if ((w >> 1) + more > max_permits) throw std::overflow_error("weft::semaphore: more permits than max()");
     if (!(w & waited_for)) {
@@ -84,7 +84,7 @@ void semaphore::release(std::int64_t n) {
     }
     lot& l = lot_of(this);
     lock_scope hold(l.lk);
-    w = word_.load(relaxed);
+    w = word_.load(relaxed);  // relaxed: with waited_for set it changes under this lock only
     if (!(w & waited_for)) continue;
     if ((w >> 1) + more > max_permits) continue;  // throws
     grant(l, (w >> 1) + more, out);

@@ -47,7 +47,7 @@ bool shared_mutex::wait(bool alone, std::int64_t deadline) {
   {
     lot& l = lot_of(this);
     lock_scope hold(l.lk);
-    std::uint64_t w = word_.load(relaxed);
+    std::uint64_t w = word_.load(relaxed);  // relaxed: a look, the exchange decides
     for (;;) {
       bool free = alone ? w == 0 : !(w & (writer | waited_for));
       std::uint64_t to = !free ? w | waited_for : alone ? writer : w + reader;
@@ -67,7 +67,7 @@ void shared_mutex::unlock_slow() {
   {
     lot& l = lot_of(this);
     lock_scope hold(l.lk);
-    std::uint64_t w = word_.load(relaxed);
+    std::uint64_t w = word_.load(relaxed);  // relaxed: SHARED was acquired by our lock()
     if (!(w & writer)) fatal("shared_mutex::unlock: unlock of unlocked shared_mutex");
     // Without waited_for the word may only become so under the lock: no race.
     if (w & waited_for)
@@ -83,7 +83,7 @@ void shared_mutex::unlock_shared_slow() {
   {
     lot& l = lot_of(this);
     lock_scope hold(l.lk);
-    std::uint64_t w = word_.load(relaxed);
+    std::uint64_t w = word_.load(relaxed);  // relaxed: a look, the exchange decides
     for (;;) {
       if ((w & writer) || w < reader) fatal("shared_mutex::unlock_shared: unlock of unlocked shared_mutex");
       if (w & waited_for) {

@@ -23,7 +23,7 @@ std::uint64_t word_of(waiter* top, std::int64_t count) {
 }  // namespace
 
 void wait_group::add(std::int64_t n) {
-  std::uint64_t before = word_.load(relaxed);
+  std::uint64_t before = word_.load(relaxed);  // relaxed: a look, the exchange decides
   std::uint64_t after;
   do {
     std::int64_t count = count_of(before);

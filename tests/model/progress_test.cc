@@ -51,6 +51,13 @@ std::set<std::string> windows(const std::function<void()>& body, plan p = {}) {
   return found;
 }
 
+// What a thief may do to another's P.
+void rob(rt::P* victim) {
+  auto mine = weft_test::bare_p();
+  rt::runq::steal_into(mine.get(), victim);
+  rt::steal_runnext(victim);
+}
+
 TEST(progress, run_queue_owner_stopped) {
   auto w = windows([] {
     using namespace rt;
@@ -63,11 +70,7 @@ TEST(progress, run_queue_owner_stopped) {
       put_runnext(p.get(), gs[0]);
       take_runnext(p.get());
     });
-    sim::thread thief([&] {
-      auto mine = weft_test::bare_p();
-      runq::steal_into(mine.get(), p.get());
-      steal_runnext(p.get());
-    });
+    sim::thread thief([&] { rob(p.get()); });
     thief.join();
     owner.join();
   });
@@ -80,11 +83,7 @@ TEST(progress, run_queue_thief_stopped) {
     auto p = weft_test::bare_p();
     weft_test::numbered_gs gs(5);
     for (std::size_t i = 0; i < 3; ++i) runq::put(p.get(), gs[i]);
-    sim::thread thief([&] {
-      auto mine = weft_test::bare_p();
-      runq::steal_into(mine.get(), p.get());
-      steal_runnext(p.get());
-    });
+    sim::thread thief([&] { rob(p.get()); });
     for (std::size_t i = 3; i < 5; ++i) {
       runq::get(p.get());
       runq::put(p.get(), gs[i]);

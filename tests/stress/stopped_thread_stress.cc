@@ -13,6 +13,14 @@
 //   ready    a goroutine of another runtime is readied, through its global queue: under its scheduler's lock, or about to wake a thread
 //            of it that nobody else will wake meanwhile. A goroutine on its own P meets the same lock where its ring overflows.
 // The victim's own partner is held up too. So there are two on either side, and one is enough to go on.
+//
+// Where the victim is a goroutine, the thread to be stopped is the one that runs it. While it is parked, its thread gives up the P, which
+// whoever readies it may find idle, with that thread not asleep yet, and start another one: single-stepped, a thread takes a millisecond for
+// those hundred instructions. Then the goroutine goes on over there, and the first thread never comes back to it. (That is how it should
+// be; but this test once stepped on for ever, through the naps of a thread without work, waiting for the end of an operation that another one
+// had long been repeating.) So each operation begins at a gate, which says what thread it is on; a thread without a P is not stopped; when
+// the goroutine stands at its next gate, the operation is over, wherever the traced thread may be; and if that is another thread, a new
+// child takes over.
 #include <gtest/gtest.h>
 
 #include <string>
@@ -25,6 +33,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
@@ -35,6 +44,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <optional>
 #include <thread>
@@ -63,21 +73,26 @@ struct scenario {
 
 // Shared by the two processes.
 struct board {
+  // The victim comes to the gate before each operation, and waits there for the tracer. On a thread of its own, or on a goroutine's: then it
+  // does not park meanwhile, so the thread stays the same.
   std::atomic<int> tid{0};
-  std::atomic<bool> begin{false};
-  // Off, the others finish what they are at and wait: a thread that takes a thousand times as long for each instruction would find its
-  // compare-and-swaps fail for ever beside them, as lock-free is not wait-free.
-  std::atomic<bool> traffic{true};
+  std::atomic<std::uintptr_t> p{0};  // where that thread's P is noted; 0: no goroutine
+  std::atomic<std::uint64_t> came{0};
+  std::atomic<std::uint64_t> let{0};
   std::atomic<int> in_op{0};
+  // Off, the others finish what they are at and wait: a thread that takes a thousand times as long for each instruction would find its
+  // compare-and-swaps fail for ever beside them, as lock-free is not wait-free. Written by the tracer.
+  std::atomic<bool> traffic{true};
   std::atomic<std::uint64_t> completed{0};  // receives of the others
-  std::atomic<std::uint64_t> ops{0};        // the victim's
   std::uintptr_t core = 0;
   std::atomic<std::uintptr_t> external{0};  // of the others' runtime: how many are inside of ready() from outside
 };
 
-void operate(what op, const chan<int>& c, const chan<int>& never, fast_rand& r, board& b) {
-  // So that it meets the others in ever different states.
-  for (std::uint32_t i = r.below(4); i > 0; --i) os::yield_thread();
+void operate(what op, const chan<int>& c, const chan<int>& never, board& b) {
+  b.tid.store(static_cast<int>(syscall(SYS_gettid)));
+  b.p.store(rt::self() ? reinterpret_cast<std::uintptr_t>(&rt::self()->p) : 0);
+  const std::uint64_t turn = b.came.fetch_add(1);
+  while (b.let.load() == turn) os::yield_thread();
   b.in_op.store(1);
   switch (op) {
     case what::send:
@@ -97,7 +112,6 @@ void operate(what op, const chan<int>& c, const chan<int>& never, fast_rand& r, 
       break;
   }
   b.in_op.store(0);
-  b.ops.fetch_add(1);
 }
 
 // The child. Never returns; the parent kills it.
@@ -107,16 +121,15 @@ void operate(what op, const chan<int>& c, const chan<int>& never, fast_rand& r, 
   auto never = make_chan<int>();
   b.core = reinterpret_cast<std::uintptr_t>(c.core());
   std::thread victim([&] {
-    b.tid.store(static_cast<int>(syscall(SYS_gettid)));
-    while (!b.begin.load()) os::yield_thread();
-    fast_rand r(seed());
     const auto loop = [&] {
-      for (;;) operate(s.op, c, never, r, b);
+      for (;;) operate(s.op, c, never, b);
     };
-    if (s.victim == on::thread)
+    if (s.victim == on::thread) return loop();
+    run({.procs = 1}, [&] {
+      // With a timer pending its M has no doubts when all sleep, and need not count the threads of the process: ten thousand instructions.
+      go([] { sleep_for(std::chrono::hours(24)); });
       loop();
-    else
-      run({.procs = 1}, loop);
+    });
   });
   // One of each on threads, one of each on goroutines of another runtime.
   const auto wait_for_traffic = [&] {
@@ -147,10 +160,25 @@ void operate(what op, const chan<int>& c, const chan<int>& never, fast_rand& r, 
 
 class tracer {
  public:
-  tracer(pid_t child, board& b, const scenario& s) : child_(child), b_(b), s_(s) {}
+  enum class seen { step, over, gone };
+
+  // Starts the child, on a new board.
+  tracer(void* page, const scenario& s) : b_(*new (page) board), s_(s) {
+    std::fflush(nullptr);
+    child_ = fork();
+    if (child_ == 0) live(s, b_);
+    // A wait for the victim ends after some milliseconds, whatever the victim does.
+    struct sigaction act {};
+    act.sa_handler = [](int) {};  // without SA_RESTART
+    sigaction(SIGALRM, &act, nullptr);
+    const itimerval every{{0, 2'000}, {0, 2'000}};
+    setitimer(ITIMER_REAL, &every, nullptr);
+  }
   ~tracer() {
-    over_.store(true);
-    if (helper_.joinable()) helper_.join();
+    const itimerval never{};
+    setitimer(ITIMER_REAL, &never, nullptr);
+    std::signal(SIGALRM, SIG_IGN);  // one may be on its way
+    if (child_ < 0) return;
     kill(child_, SIGKILL);
     int status = 0;
     while (tid_ != 0 && waitpid(tid_, &status, __WALL) == tid_ && WIFSTOPPED(status)) {  // else its process stays
@@ -160,41 +188,56 @@ class tracer {
   tracer(const tracer&) = delete;
   tracer& operator=(const tracer&) = delete;
 
-  // False: ptrace is not allowed here.
-  bool attach() {
-    while ((tid_ = b_.tid.load()) == 0) os::yield_thread();
-    if (ptrace(PTRACE_SEIZE, tid_, 0, 0) != 0) return false;
-    b_.begin.store(true);
-    helper_ = std::thread([this] { help(); });
-    // Let it run a little: the others are at it by then.
-    while (b_.completed.load() < 1000) os::yield_thread();
-    return ptrace(PTRACE_INTERRUPT, tid_, 0, 0) == 0 && stopped();
+  // Stops the victim at the beginning of an operation, with the others standing as they happen to. Over: on this thread it will begin no
+  // more. Gone: see errno.
+  seen begin() {
+    if (child_ < 0) return seen::gone;
+    if (tid_ != 0 && !running_) {
+      if (ptrace(PTRACE_CONT, tid_, 0, 0) != 0) return seen::gone;
+      running_ = true;
+    }
+    b_.traffic.store(true);
+    const auto end = std::chrono::steady_clock::now() + weft_test::patience;
+    while (b_.came.load() == b_.let.load() || b_.external.load() == 0) {
+      os::yield_thread();
+      if (std::chrono::steady_clock::now() > end) {
+        errno = ETIME;
+        return seen::gone;
+      }
+    }
+    const int tid = b_.tid.load();
+    if (tid_ == 0 && ptrace(PTRACE_SEIZE, tid, 0, 0) == 0) tid_ = tid;
+    if (tid_ == 0) return seen::gone;
+    if (tid != tid_) return seen::over;
+    if (ptrace(PTRACE_INTERRUPT, tid_, 0, 0) != 0 || stopped() == seen::gone) return seen::gone;
+    p_ = b_.p.load();
+    slot_.reset();
+    carrying_ = false;
+    b_.traffic.store(false);
+    b_.let.fetch_add(1);
+    while (b_.in_op.load() == 0)
+      if (step() != seen::step) return seen::gone;
+    return seen::step;
   }
 
-  // One instruction. False: it is gone.
-  bool step() {
+  // One instruction. Over: the operation is, and the victim, on this thread or on another, waits to begin the next one.
+  seen step() {
+    if (b_.came.load() != b_.let.load()) return seen::over;
     user_regs_struct before{};
-    if (b_.in_op.load() != 0) {
-      if (ptrace(PTRACE_GETREGS, tid_, 0, &before) != 0) return false;
+    exchange_ = 0;
+    if (s_.capacity != 0) {
+      if (ptrace(PTRACE_GETREGS, tid_, 0, &before) != 0) return seen::gone;
       note_exchange(before);
-    } else {
-      exchange_ = 0;
-      slot_.reset();
-      carrying_ = false;
     }
-    if (ptrace(PTRACE_SINGLESTEP, tid_, 0, 0) != 0 || !stopped()) return false;
+    if (ptrace(PTRACE_SINGLESTEP, tid_, 0, 0) != 0) return seen::gone;
+    if (seen s = stopped(); s != seen::step) return s;
     if (exchange_ != 0) settle_exchange(before);
     if (slot_ && static_cast<std::int32_t>(read<std::uint32_t>(slot_address_) - *slot_) >= 0) slot_.reset();
-    return true;
+    return seen::step;
   }
 
-  // Runs on until the next operation begins.
-  bool skip_to_op() {
-    while (b_.in_op.load() == 0)
-      if (!step()) return false;
-    return true;
-  }
-
+  // Is what the thread does the victim's operation, or what its scheduler does for it? Without a P it looks for work, or sleeps.
+  bool on_duty() const { return p_ == 0 || read<std::uintptr_t>(p_) != 0; }
   bool in_window() const { return slot_ || carrying_; }
   bool holds_memory_lock() const {
     return read<std::uint32_t>(reinterpret_cast<std::uintptr_t>(rt::smr_memory_lock())) != 0 ||
@@ -206,33 +249,27 @@ class tracer {
   std::string where() const {
     user_regs_struct r{};
     ptrace(PTRACE_GETREGS, tid_, 0, &r);
-    char text[64];
+    char text[128];
     std::snprintf(text, sizeof text, "rip 0x%llx (this program is at %p), channel's word 0x%llx", r.rip,
                   reinterpret_cast<void*>(&operate), static_cast<unsigned long long>(read<std::uint64_t>(b_.core)));
     return text;
   }
 
  private:
-  bool stopped() {
-    waits_.fetch_add(1);
-    int status = 0;
-    const bool there = waitpid(tid_, &status, __WALL) == tid_ && WIFSTOPPED(status);
-    waits_.fetch_add(1);
-    if (helped_.exchange(false)) b_.traffic.store(false);
-    return there;
-  }
-
-  // Beside the tracer: a victim that has waited for some milliseconds waits for a partner, who comes only with traffic.
-  void help() {
-    std::uint64_t seen = 0;
-    while (!over_.load()) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
-      const std::uint64_t waits = waits_.load();
-      if (waits % 2 == 1 && waits == seen) {
-        helped_.store(true);
-        b_.traffic.store(true);
+  // Waits for the victim to stop. If that takes some milliseconds it waits for a partner, who comes only with traffic.
+  seen stopped() {
+    running_ = true;
+    for (int late = 0;; ++late) {
+      int status = 0;
+      if (waitpid(tid_, &status, __WALL) == tid_) {
+        running_ = false;
+        if (late > 1) b_.traffic.store(false);
+        return WIFSTOPPED(status) ? seen::step : seen::gone;
       }
-      seen = waits;
+      if (errno != EINTR) return seen::gone;
+      if (late == 0) continue;
+      if (b_.came.load() != b_.let.load() && b_.tid.load() != tid_) return seen::over;
+      b_.traffic.store(true);
     }
   }
 
@@ -292,14 +329,12 @@ class tracer {
     }
   }
 
-  pid_t child_;
   board& b_;
+  pid_t child_ = -1;
   const scenario& s_;
   pid_t tid_ = 0;
-  std::atomic<std::uint64_t> waits_{0};  // odd: the tracer waits for the victim
-  std::atomic<bool> helped_{false};
-  std::atomic<bool> over_{false};
-  std::thread helper_;
+  bool running_ = true;
+  std::uintptr_t p_ = 0;
   std::uintptr_t exchange_ = 0;
   std::uint64_t desired_ = 0;
   std::optional<std::uint32_t> slot_;  // the turn that the victim will leave behind in its slot
@@ -314,61 +349,75 @@ TEST_P(stopped_thread, holds_up_nobody_but_its_partner) {
   const scenario& s = GetParam();
   void* page = mmap(nullptr, sizeof(board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(page, MAP_FAILED);
-  auto& b = *new (page) board;
-  std::fflush(nullptr);
-  const pid_t child = fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) live(s, b);
   {
-    tracer t(child, b, s);
-    if (!t.attach()) GTEST_SKIP() << "ptrace is not allowed here: " << std::strerror(errno);
+    auto t = std::make_unique<tracer>(page, s);
+    auto& b = *static_cast<board*>(page);
+    using seen = tracer::seen;
     fast_rand r(seed());
-    b.traffic.store(false);
     // One stop in each operation: what the others do meanwhile makes the victim's exchange fail, and with two stops a turn it would for ever.
     // At 100 percent anywhere; the long form stops after the first instruction, the second, ... up to the longest operation seen.
     const bool all = scale_percent() > 1000;
-    const int probes = scaled(60);
+    const int probes = scaled(40);
     const std::uint64_t enough = 20 + 3 * s.capacity;
     int outside = 0;
     int inside = 0;
     int in_locks = 0;  // memory, ready
-    int longest = 300;
+    int moved = 0;
+    int longest = 0;
+    std::vector<int> lengths{200};  // of operations so far: most are short, some meet everything
     int next = 0;
     for (int i = 0; i < probes; ++i) {
-      while (b.in_op.load() != 0) ASSERT_TRUE(t.step());
-      ASSERT_TRUE(t.skip_to_op());
-      const int stop = all ? next++ % longest : static_cast<int>(r.below(static_cast<std::uint32_t>(longest)));
+      seen how = t->begin();
+      while (how == seen::over) {
+        ++moved;
+        t.reset();  // one child at a time on the board
+        t = std::make_unique<tracer>(page, s);
+        how = t->begin();
+      }
+      if (how == seen::gone && i == 0 && errno == EPERM) GTEST_SKIP() << "ptrace is not allowed here";
+      ASSERT_NE(how, seen::gone) << std::strerror(errno);
+      const auto one_of = [&r](int n) { return static_cast<int>(r.below(static_cast<std::uint32_t>(n))); };
+      const int stop = all ? next++ % std::max(longest, 200)
+                           : one_of(lengths[static_cast<std::size_t>(one_of(static_cast<int>(lengths.size())))]);
       int steps = 0;
-      while (steps < stop && b.in_op.load() != 0) {
-        ASSERT_TRUE(t.step());
-        ++steps;
+      while (b.in_op.load() != 0 && (steps < stop || !t->on_duty()) && (how = t->step()) == seen::step)
+        if (t->on_duty()) ++steps;
+      ASSERT_NE(how, seen::gone);
+      if (how == seen::step && b.in_op.load() != 0) {
+        if (t->in_window()) {
+          ++inside;
+        } else {
+          ++outside;
+          const std::uint64_t before = b.completed.load();
+          b.traffic.store(true);
+          const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+          const auto soon = std::chrono::steady_clock::now() + std::chrono::milliseconds(300);
+          while (b.completed.load() < before + enough) {
+            os::yield_thread();
+            if (std::chrono::steady_clock::now() < end &&
+                !(t->holds_memory_lock() || t->readies_from_outside()))  // held up, or soon to be: not waited out
+              continue;
+            if (std::chrono::steady_clock::now() < soon) continue;
+            ++in_locks;
+            ASSERT_TRUE(t->holds_memory_lock() || t->readies_from_outside())
+                << s.name << ": only " << b.completed.load() - before << " of " << enough << " operations, "
+                << t->where();
+            break;
+          }
+          b.traffic.store(false);
+        }
+        // The rest of it, for its length.
+        while (steps < 2'000 && b.in_op.load() != 0 && (how = t->step()) == seen::step)
+          if (t->on_duty()) ++steps;
+        ASSERT_NE(how, seen::gone);
       }
-      longest = std::max(longest, std::min(steps, 2'000));
-      if (b.in_op.load() == 0) continue;
-      if (t.in_window()) {
-        ++inside;
-        continue;
-      }
-      ++outside;
-      const std::uint64_t before = b.completed.load();
-      b.traffic.store(true);
-      const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-      const auto soon = std::chrono::steady_clock::now() + std::chrono::milliseconds(300);
-      while (b.completed.load() < before + enough) {
-        os::yield_thread();
-        if (std::chrono::steady_clock::now() < end &&
-            !(t.holds_memory_lock() || t.readies_from_outside()))  // held up, or soon to be: not waited out
-          continue;
-        if (std::chrono::steady_clock::now() < soon) continue;
-        ++in_locks;
-        ASSERT_TRUE(t.holds_memory_lock() || t.readies_from_outside())
-            << s.name << ": only " << b.completed.load() - before << " of " << enough << " operations, " << t.where();
-        break;
-      }
-      b.traffic.store(false);
+      longest = std::max(longest, steps);
+      lengths.push_back(steps + 1);
     }
-    std::printf("%s: %d positions outside of windows, %d inside, %d held up by memory or ready, %llu operations\n",
-                s.name, outside - in_locks, inside, in_locks, static_cast<unsigned long long>(b.ops.load()));
+    std::printf(
+        "%s: %d positions outside of windows, %d inside, %d held up by memory or ready; up to %d instructions, %d "
+        "times on another thread\n",
+        s.name, outside - in_locks, inside, in_locks, longest, moved);
   }
   munmap(page, sizeof(board));
 }

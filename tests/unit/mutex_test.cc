@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "runtime/sync/parking_lot.h"
+#include "tests/support/crowd.h"
 #include "tests/support/emulated.h"
 #include "tests/support/world.h"
 
@@ -17,6 +18,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using weft_test::eventually;
+using weft_test::in_goroutines;
 using weft_test::scaled;
 
 static_assert(sizeof(mutex) == 4);
@@ -53,15 +55,12 @@ TEST_P(mutex_test, counting_under_it_loses_nothing) {
   mutex m;
   long long count = 0;
   run([&] {
-    wait_group done;
-    for (int k = 0; k < 8; ++k)
-      done.go([&] {
-        for (int i = 0; i < per; ++i) {
-          std::lock_guard hold(m);
-          ++count;
-        }
-      });
-    done.wait();
+    in_goroutines(8, [&] {
+      for (int i = 0; i < per; ++i) {
+        std::lock_guard hold(m);
+        ++count;
+      }
+    });
   });
   EXPECT_EQ(count, 8LL * per);
 }
@@ -72,18 +71,15 @@ TEST_P(mutex_test, held_across_a_yield_it_keeps_the_others_out) {
   int inside = 0;
   long long count = 0;
   run([&] {
-    wait_group done;
-    for (int k = 0; k < 8; ++k)
-      done.go([&] {
-        for (int i = 0; i < per; ++i) {
-          std::unique_lock hold(m);
-          EXPECT_EQ(++inside, 1);
-          yield();
-          EXPECT_EQ(inside--, 1);
-          ++count;
-        }
-      });
-    done.wait();
+    in_goroutines(8, [&] {
+      for (int i = 0; i < per; ++i) {
+        std::unique_lock hold(m);
+        EXPECT_EQ(++inside, 1);
+        yield();
+        EXPECT_EQ(inside--, 1);
+        ++count;
+      }
+    });
   });
   EXPECT_EQ(count, 8LL * per);
 }
@@ -104,20 +100,17 @@ TEST_P(mutex_test, scoped_lock_takes_two_in_any_order) {
   run([per] {
     mutex a, b;
     int count = 0;
-    wait_group done;
-    for (int k = 0; k < 4; ++k)
-      done.go([&, k] {
-        for (int i = 0; i < per; ++i) {
-          if (k % 2 != 0) {
-            std::scoped_lock hold(a, b);
-            ++count;
-          } else {
-            std::scoped_lock hold(b, a);
-            ++count;
-          }
+    in_goroutines(4, [&](int k) {
+      for (int i = 0; i < per; ++i) {
+        if (k % 2 != 0) {
+          std::scoped_lock hold(a, b);
+          ++count;
+        } else {
+          std::scoped_lock hold(b, a);
+          ++count;
         }
-      });
-    done.wait();
+      }
+    });
     EXPECT_EQ(count, 4 * per);
   });
 }
@@ -210,21 +203,15 @@ TEST_P(mutex_test, goroutines_and_threads_share_it) {
   const int per = scaled(5'000);
   mutex m;
   long long count = 0;
-  const auto body = [&] {
-    for (int i = 0; i < per; ++i) {
-      std::lock_guard hold(m);
-      ++count;
-    }
-  };
   run([&] {
-    std::thread a(body), b(body);
-    wait_group done;
-    for (int k = 0; k < 4; ++k) done.go(body);
-    done.wait();
-    a.join();
-    b.join();
+    weft_test::in_goroutines_and_threads([&] {
+      for (int i = 0; i < per; ++i) {
+        std::lock_guard hold(m);
+        ++count;
+      }
+    });
   });
-  EXPECT_EQ(count, 6LL * per);
+  EXPECT_EQ(count, static_cast<long long>(weft_test::crowd) * per);
 }
 
 TEST_P(mutex_test, a_goroutine_may_unlock_what_another_has_locked) {

@@ -7,6 +7,7 @@
 #include <shared_mutex>
 #include <thread>
 
+#include "tests/support/crowd.h"
 #include "tests/support/emulated.h"
 #include "tests/support/world.h"
 
@@ -25,27 +26,24 @@ TEST_P(shared_mutex_test, readers_are_side_by_side_and_a_writer_is_alone) {
     shared_mutex m;
     std::atomic<int> readers{0}, writers{0};
     long long written = 0;
-    wait_group done;
-    for (int k = 0; k < 6; ++k)
-      done.go([&, k] {
-        for (int i = 0; i < per; ++i) {
-          if ((i + k) % 3 == 0) {
-            std::unique_lock hold(m);
-            EXPECT_EQ(writers.fetch_add(1), 0);
-            EXPECT_EQ(readers.load(), 0);
-            ++written;
-            if (i % 16 == 0) yield();
-            writers.fetch_sub(1);
-          } else {
-            std::shared_lock hold(m);
-            readers.fetch_add(1);
-            EXPECT_EQ(writers.load(), 0);
-            if (i % 16 == 0) yield();
-            readers.fetch_sub(1);
-          }
+    weft_test::in_goroutines(6, [&](int k) {
+      for (int i = 0; i < per; ++i) {
+        if ((i + k) % 3 == 0) {
+          std::unique_lock hold(m);
+          EXPECT_EQ(writers.fetch_add(1), 0);
+          EXPECT_EQ(readers.load(), 0);
+          ++written;
+          if (i % 16 == 0) yield();
+          writers.fetch_sub(1);
+        } else {
+          std::shared_lock hold(m);
+          readers.fetch_add(1);
+          EXPECT_EQ(writers.load(), 0);
+          if (i % 16 == 0) yield();
+          readers.fetch_sub(1);
         }
-      });
-    done.wait();
+      }
+    });
     EXPECT_GT(written, 0);
   });
 }
@@ -70,21 +68,15 @@ TEST_P(shared_mutex_test, two_readers_meet_inside) {
 TEST_P(shared_mutex_test, a_writer_that_waits_keeps_new_readers_out_and_gets_its_turn) {
   run([] {
     shared_mutex m;
-    std::atomic<bool> stop{false};
-    wait_group done;
-    for (int k = 0; k < 4; ++k)
-      done.go([&] {
-        while (!stop) {
+    weft_test::gets_its_turn(
+        [&] {
           std::shared_lock hold(m);
           yield();
-        }
-      });
-    for (int i = 0; i < 20; ++i) {
-      std::unique_lock hold(m);
-      yield();
-    }
-    stop = true;
-    done.wait();
+        },
+        [&] {
+          std::unique_lock hold(m);
+          yield();
+        });
 
     m.lock_shared();
     std::atomic<bool> written{false};
@@ -108,21 +100,15 @@ TEST_P(shared_mutex_test, a_writer_that_waits_keeps_new_readers_out_and_gets_its
 TEST_P(shared_mutex_test, readers_get_their_turn_among_writers) {
   run([] {
     shared_mutex m;
-    std::atomic<bool> stop{false};
-    wait_group done;
-    for (int k = 0; k < 4; ++k)
-      done.go([&] {
-        while (!stop) {
+    weft_test::gets_its_turn(
+        [&] {
           std::unique_lock hold(m);
           yield();
-        }
-      });
-    for (int i = 0; i < 20; ++i) {
-      std::shared_lock hold(m);
-      yield();
-    }
-    stop = true;
-    done.wait();
+        },
+        [&] {
+          std::shared_lock hold(m);
+          yield();
+        });
   });
 }
 
@@ -169,26 +155,20 @@ TEST_P(shared_mutex_test, goroutines_and_threads_share_it) {
   const int per = scaled(2'000);
   shared_mutex m;
   long long count = 0;
-  const auto body = [&] {
-    for (int i = 0; i < per; ++i) {
-      if (i % 2 != 0) {
-        std::unique_lock hold(m);
-        ++count;
-      } else {
-        std::shared_lock hold(m);
-        EXPECT_GE(count, 0);
-      }
-    }
-  };
   run([&] {
-    std::thread a(body), b(body);
-    wait_group done;
-    for (int k = 0; k < 4; ++k) done.go(body);
-    done.wait();
-    a.join();
-    b.join();
+    weft_test::in_goroutines_and_threads([&] {
+      for (int i = 0; i < per; ++i) {
+        if (i % 2 != 0) {
+          std::unique_lock hold(m);
+          ++count;
+        } else {
+          std::shared_lock hold(m);
+          EXPECT_GE(count, 0);
+        }
+      }
+    });
   });
-  EXPECT_EQ(count, 6LL * (per / 2));
+  EXPECT_EQ(count, static_cast<long long>(weft_test::crowd) * (per / 2));
 }
 
 TEST(shared_mutex_death_test, unlocking_what_is_not_locked_so_is_fatal) {

@@ -16,6 +16,7 @@
 #include <string>
 #include <system_error>
 
+#include "runtime/os/atomic.h"
 #include "runtime/os/clock.h"
 #include "runtime/os/cpu.h"
 #include "runtime/os/real/cgroup.h"
@@ -119,9 +120,15 @@ TEST(thread, threads_of_the_process_are_counted) {
   const int before = num_threads_of_process();
   ASSERT_GE(before, 1);
   thread t;
+  atomic<bool> counted{false};
   t.start(
-      "count", [](void*) { sleep_ns(200'000'000); }, nullptr, 64 << 10);
+      "count",
+      [](void* until) {
+        while (!static_cast<atomic<bool>*>(until)->load(acquire)) yield_thread();
+      },
+      &counted, 64 << 10);
   EXPECT_EQ(num_threads_of_process(), before + 1);
+  counted.store(true, release);
   t.join();
 }
 

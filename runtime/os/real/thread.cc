@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/single_threaded.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -157,6 +158,12 @@ int num_threads_of_process() noexcept {
   while (const dirent* const entry = ::readdir(dir)) n += entry->d_name[0] != '.';
   ::closedir(dir);
   return n;
+}
+
+int num_foreign_threads() noexcept {
+  if (!__libc_single_threaded) return 0;
+  const int n = num_threads_of_process();
+  return n > 1 ? n - 1 : 0;
 }
 
 void yield_thread() noexcept { (void)::sched_yield(); }

@@ -55,6 +55,8 @@ void thread::join() noexcept {
 
 int num_cpus() noexcept { return sim::the_machine ? sim::the_machine->how.cpus : 1; }
 
+int num_foreign_threads() noexcept { return 0; }
+
 int num_threads_of_process() noexcept {
   int n = 0;
   for (int i = 0; i < sim::the_machine->nthreads; ++i)
