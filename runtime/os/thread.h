@@ -53,7 +53,8 @@ class thread {
 // for; Go 1.25 rounds up too). Reads a dozen files: ask at start, not in a loop.
 int num_cpus() noexcept;
 
-// Threads alive in this process, all of them, not only ours; -1 where /proc is not mounted.
+// Threads alive in this process at one moment, all of them, not only ours; -1 where /proc is not mounted. What a thread that is not counted
+// any more has done is seen by the caller.
 int num_threads_of_process() noexcept;
 
 // Those of them that no thread of this program has made: an emulator's, a sanitizer's. Can be told only as long as the program has made none;

@@ -272,9 +272,10 @@ void sleep_in_doubt(M* m) {
   std::int64_t pause = 1'000'000;
   do {
     {
-      // Both under lk: with all asleep no thread of ours is being born, so all that are counted are in all_ms.
+      // Both under lk: with all asleep no thread of ours is being born, so all that are counted are in all_ms. In this order: a thread
+      // that readies one of ours and ends is either still counted, or what it has readied is seen.
       lock_scope hold(s->lk);
-      if (quiescence(s) == quiet::asleep && nobody_else(s)) die_of_deadlock(s);
+      if (nobody_else(s) && quiescence(s) == quiet::asleep) die_of_deadlock(s);
     }
     pause = std::min<std::int64_t>(pause * 2, 500'000'000);
   } while (!m->more->wake.sleep_until(os::now_ns() + pause));

@@ -21,6 +21,7 @@
 #include "runtime/os/cpu.h"
 #include "runtime/os/real/cgroup.h"
 #include "tests/support/emulated.h"
+#include "tests/support/scale.h"
 
 namespace weft::os {
 namespace {
@@ -130,6 +131,48 @@ TEST(thread, threads_of_the_process_are_counted) {
   EXPECT_EQ(num_threads_of_process(), before + 1);
   counted.store(true, release);
   t.join();
+}
+
+TEST(thread, threads_that_end_hide_no_other_from_the_count) {
+  // A list of the threads (/proc/self/task) ends at one that ends just then: here the oldest ones do, one after the other.
+  const int before = num_threads_of_process();
+  atomic<bool> over{false};
+  atomic<int> ended{0};
+  struct ender {
+    atomic<int>* turn;
+    int mine;
+  };
+  constexpr int n = 50;
+  const int rounds = weft_test::scaled(100);
+  for (int round = 0; round < rounds; ++round) {
+    over.store(false, relaxed);
+    ended.store(-1, relaxed);
+    thread enders[n];
+    ender args[n];
+    for (int i = 0; i < n; ++i) {
+      args[i] = {&ended, i};
+      enders[i].start(
+          "ender",
+          [](void* p) {
+            auto* e = static_cast<ender*>(p);
+            while (e->turn->load(acquire) < e->mine) yield_thread();
+            e->turn->fetch_add(1, release);
+          },
+          &args[i], 64 << 10);
+    }
+    thread stayer;
+    stayer.start(
+        "stayer",
+        [](void* until) {
+          while (!static_cast<atomic<bool>*>(until)->load(acquire)) yield_thread();
+        },
+        &over, 64 << 10);
+    ended.store(0, release);
+    while (ended.load(acquire) < n) EXPECT_GE(num_threads_of_process(), before + 1);
+    over.store(true, release);
+    stayer.join();
+    for (thread& t : enders) t.join();
+  }
 }
 
 TEST(thread, small_questions_keep_errno) {
