@@ -49,6 +49,7 @@ G* steal_into(P* dst, P* src) {
     // dst's owner is here, so its ring is empty or nearly so; never overfill it.
     std::uint32_t room = capacity - (to - dst->runq_head.load(acquire));  // RUNQ-CONSUME acquire <- takers from dst
     if (n > room + 1) n = room + 1;
+    const os::moment read = os::this_moment();
     // Up to the first one that is bound to a P. (The slots may be stale, the Gs recycled: then the exchange below fails.)
     G* last = nullptr;
     for (std::uint32_t i = 0; i < n; ++i) {
@@ -57,12 +58,16 @@ G* steal_into(P* dst, P* src) {
         n = i;
         break;
       }
-      if (i > 0) dst->runq[(to + i - 1) % capacity].store(last, relaxed);
+      if (i > 0) {
+        os::plain_write(&dst->runq[(to + i - 1) % capacity]);
+        dst->runq[(to + i - 1) % capacity].store(last, relaxed);
+      }
       last = g;
     }
     if (n == 0) return nullptr;
     // RUNQ-CONSUME release -> acquire in put: our reads come before the slots' reuse. A failure means that others took some.
     if (!src->runq_head.compare_exchange_strong(h, h + n, release, relaxed)) continue;
+    for (std::uint32_t i = 0; i < n; ++i) os::plain_read(&src->runq[(h + i) % capacity], read);
     if (n > 1) dst->runq_tail.store(to + n - 1, release);  // RUNQ-PUBLISH release
     return last;
   }

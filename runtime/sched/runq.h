@@ -30,7 +30,7 @@
 // Edges
 //   name            release side           acquire side          carries                               model test
 //   RUNQ-PUBLISH    put, yield's commit    get, steal_into       slot contents; the G, saved           runq.publish_to_one_thief
-//   RUNQ-CONSUME    get, steal_into        put                   the slot has been read, may be reused runq.reuse_of_slots
+//   RUNQ-CONSUME    steal_into             put, steal_into       the slot has been read, may be reused runq.reuse_of_slots
 //   RUNNEXT         put_runnext            steal_runnext         the G, saved                          runnext.claim
 //   RUNNEXT-CLAIM   above                                                                              runnext.claim, two_thieves
 //
@@ -87,9 +87,10 @@ static_assert((capacity & (capacity - 1)) == 0 && capacity >= 4);
 
 // Owner only. False when full.
 inline bool put(P* p, G* g) {
-  std::uint32_t h = p->runq_head.load(acquire);  // RUNQ-CONSUME acquire <- get, steal_into: the slot was read
+  std::uint32_t h = p->runq_head.load(acquire);  // RUNQ-CONSUME acquire <- steal_into: the slot was read
   std::uint32_t t = p->runq_tail.load(relaxed);  // relaxed: the owner wrote it
   if (t - h >= capacity) return false;
+  os::plain_write(&p->runq[t % capacity]);
   p->runq[t % capacity].store(g, relaxed);  // relaxed: published by the tail
   p->runq_tail.store(t + 1, release);       // RUNQ-PUBLISH release -> acquire in steal_into
   return true;
@@ -115,8 +116,8 @@ inline G* get(P* p) {
     std::uint32_t t = p->runq_tail.load(relaxed);  // relaxed: the owner wrote it
     if (t == h) return nullptr;
     G* g = p->runq[h % capacity].load(relaxed);  // relaxed: the owner wrote it
-    // RUNQ-CONSUME release -> acquire in put. A failure means that a thief moved head.
-    if (p->runq_head.compare_exchange_weak(h, h + 1, release, relaxed)) {
+    // relaxed: the slot's next writer is this owner, or comes after it by lk. A failure means that a thief moved head.
+    if (p->runq_head.compare_exchange_weak(h, h + 1, relaxed, relaxed)) {
       prefetch(p, h, t);
       return g;
     }

@@ -80,6 +80,11 @@ inline void fence_light() {
 // For the simulated machine's eyes only: plain memory that several threads use in turn is read, or written, here.
 inline void plain_read(const void*) {}
 inline void plain_write(const void*) {}
+// A read that was made at an earlier moment, and counts only now that an exchange has said that what was read is the caller's: say it right
+// behind the exchange. Finds what reads alone cannot show in a memory without load buffering: that the place is written again too early.
+struct moment {};
+inline moment this_moment() { return {}; }
+inline void plain_read(const void*, moment) {}
 
 }  // namespace os
 

@@ -40,6 +40,8 @@ void destroy(void* at) noexcept;
 void fence(std::memory_order o, site s) noexcept;
 void fence_of_all(site s) noexcept;
 void plain_access(const void* at, bool write, site s) noexcept;
+int this_moment() noexcept;
+void plain_read_at(const void* at, int moment, site s) noexcept;
 
 }  // namespace sim
 
@@ -123,6 +125,11 @@ inline void fence_light(sim::site s = sim::site::here()) {
 
 inline void plain_read(const void* p, sim::site s = sim::site::here()) { sim::plain_access(p, false, s); }
 inline void plain_write(const void* p, sim::site s = sim::site::here()) { sim::plain_access(p, true, s); }
+struct moment {
+  int at;
+};
+inline moment this_moment() { return {sim::this_moment()}; }
+inline void plain_read(const void* p, moment m, sim::site s = sim::site::here()) { sim::plain_read_at(p, m.at, s); }
 
 }  // namespace os
 

@@ -500,6 +500,25 @@ void plain_access(const void* p, bool write, site s) noexcept {
   }
 }
 
+int this_moment() noexcept {
+  if (!inside) return 0;
+  vthread& t = *the_machine->now;
+  t.now.hb.set(t.id, t.now.hb[t.id] + 1);
+  return t.now.hb[t.id];
+}
+
+void plain_read_at(const void* p, int moment, site s) noexcept {
+  if (!inside) return;
+  machine& m = *the_machine;
+  vthread& t = *m.now;
+  plain_location& l = m.plain_at(p);
+  if (l.written_by >= 0 && t.now.hb[l.written_by] < l.written_at)
+    m.fail("data race: read at " + where(s) + ", written at " + where(l.write_site) + " by thread " +
+           std::to_string(l.written_by));
+  if (l.read[t.id] < moment) l.read.set(t.id, moment);
+  l.read_site = s;
+}
+
 namespace {
 
 void saw_site(machine& m, site s, what kind, order_t o, order_t fail_order) {
