@@ -178,6 +178,18 @@ void wake_sleepers(M* m, G* const* sleepers, std::size_t n) {
   if (spare != 0) call_for_help(s, p, spare < few_sleepers ? 1 : spare);
 }
 
+// lk. t is the caller's, to fire or to drop, until let_go.
+void take_out(timer_heap& heap, timer* t) {
+  // release: TIMER-FIRED of the one before, too. Who waits for that one may read this, and never the null.
+  heap.firing.store(t, release);
+  t->fired_by = &heap;
+  t->home.store(nullptr, release);  // TIMER-TAKEN release -> acquire in stop_timer: fired_by and firing
+}
+
+void let_go(timer_heap& heap) {
+  heap.firing.store(nullptr, release);  // TIMER-FIRED release -> acquire in stop_timer: all that fire(), or drop(), did
+}
+
 }  // namespace
 
 bool run_timers(timer_heap& heap, std::int64_t now) {
@@ -222,17 +234,14 @@ bool run_timers(timer_heap& heap, std::int64_t now) {
         if (heap.firing.load(acquire) != nullptr) break;
         t = timer_of(heap.entries[0]);
         heap.pop();
-        // release: TIMER-FIRED of the one before, too. Who waits for that one may read this, and never the null.
-        heap.firing.store(t, release);
-        t->fired_by = &heap;
-        t->home.store(nullptr, release);  // TIMER-TAKEN release -> acquire in stop_timer: fired_by and firing
+        take_out(heap, t);
       }
       heap.look_again();
     }
     if (t) {
       if (!guest) guest.emplace();
       t->fire(t);
-      heap.firing.store(nullptr, release);  // TIMER-FIRED release -> acquire in stop_timer: all that fire() did
+      let_go(heap);
       ++fired;
       by_ready = true;
       continue;
@@ -275,13 +284,11 @@ void drop_timers(timer_heap& heap) {
       t = timer_of(heap.entries.back());
       heap.entries.pop_back();
       heap.look_again();
-      heap.firing.store(t, release);  // TIMER-FIRED, as in run_timers
-      t->fired_by = &heap;
-      t->home.store(nullptr, release);  // TIMER-TAKEN, as in run_timers
+      take_out(heap, t);
     }
     // Not under lk: drop() may take a lock under which others start timers. Who stops t meanwhile waits, as for fire().
     if (t->drop) t->drop(t);
-    heap.firing.store(nullptr, release);  // TIMER-FIRED
+    let_go(heap);
   }
 }
 

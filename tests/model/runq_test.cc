@@ -115,6 +115,30 @@ TEST(runq, reuse_of_slots) {
   check_some(reuse, 100'000);
 }
 
+// The same where what comes into the ring was stolen as well.
+void reuse_by_a_theft() {
+  auto p = bare_p();
+  auto full = bare_p();
+  items all(8);
+  for (std::size_t i = 0; i < 4; ++i) runq::put(p.get(), all.make(i));
+  for (std::size_t i = 4; i < 8; ++i) runq::put(full.get(), all.make(i));
+  sim::thread thief([&] {
+    auto mine = bare_p();
+    all.take(runq::steal_into(mine.get(), p.get()));
+    drain(mine.get(), all);
+  });
+  while (G* g = runq::get(p.get())) all.take(g);
+  for (int k = 0; k < 2; ++k) all.take(runq::steal_into(p.get(), full.get()));
+  thief.join();
+  drain(p.get(), all);
+  drain(full.get(), all);
+  all.all_taken(8);
+}
+TEST(runq, reuse_of_slots_by_a_theft) {
+  check_all(reuse_by_a_theft, {.preemptions = 2});
+  check_some(reuse_by_a_theft, 100'000);
+}
+
 void two_thieves() {
   auto p = bare_p();
   items all(8);

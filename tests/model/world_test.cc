@@ -333,6 +333,58 @@ TEST(world, shrink_while_bound_goroutines_ready_each_other) {
       100'000, whole);
 }
 
+// Who readies the second goroutine of a retired P finds the first one in its inbox as well, and takes both to another.
+TEST(world, shrink_while_two_bound_goroutines_are_readied_from_outside) {
+  check_some(
+      [] {
+        auto a = make_chan<int>();
+        auto b = make_chan<int>();
+        plain<int> got_a{0};
+        plain<int> got_b{0};
+        sim::thread x([&] { a.send(1); });
+        sim::thread y([&] { b.send(2); });
+        weft::run({.procs = 2}, [&] {
+          weft::go({.home = 1}, [&] {
+            weft::go({.home = 1}, [&] { got_b = *b.recv(); });
+            got_a = *a.recv();
+          });
+          weft::yield();
+          weft::set_procs(1);
+        });
+        x.join();
+        y.join();
+        sim::require(got_a == 1 && got_b == 2, "a value is lost");
+      },
+      100'000, {.clock_stands = true, .max_steps = 50'000});
+}
+// The P to be retired has work, so that its own M drains it, with what has just come by the inbox.
+TEST(world, shrink_while_a_busy_p_is_sent_a_goroutine) {
+  check_some(
+      [] {
+        auto c = make_chan<int>();
+        plain<int> got{0};
+        atomic<int> there{0};
+        weft::run({.procs = 2}, [&] {
+          weft::go({.home = 1}, [&] {
+            weft::go({.home = 1}, [&] {
+              there.store(1, release);
+              compute_until(there, 2);
+            });
+            got = *c.recv();
+          });
+          weft::go({.home = 0}, [&] {
+            compute_until(there, 1);
+            bool sent = c.try_send(1);  // not when the receiver has not got so far as to wait
+            there.store(2, relaxed);
+            weft::set_procs(1);
+            if (!sent) c.send(1);
+          });
+        });
+        sim::require(got == 1, "a value is lost");
+      },
+      100'000, whole);
+}
+
 TEST(world, two_change_procs_at_once) {
   check_some(
       [] {
@@ -568,6 +620,35 @@ TEST(timers, several_on_one_heap) {
             sim::require(ts[i].state == 1, "it has not fired in time");
           }
         });
+      },
+      100'000, whole);
+}
+
+// Two Ms fire one after the other, and who waits for the first sees that the second is on: it has to see the first's end in it.
+TEST(timers, two_fired_by_two) {
+  check_some(
+      [] {
+        std::array<told_timer, 2> ts;
+        for (auto& t : ts) t.fire = [](rt::timer* x) { static_cast<told_timer*>(x)->state = 1; };
+        sim::thread outside([&] {
+          while (ts[0].made.load(acquire) == 0) sim::spin();
+          bool stopped = rt::stop_timer(ts[0]);
+          int state = ts[0].state;
+          sim::require(stopped == (state == 0), "stopped, and fired as well; or neither");
+          rt::stop_timer(ts[1]);
+          ts[0].made.store(0, release);
+        });
+        weft::run({.procs = 2}, [&] {
+          std::int64_t now = os::now_ns();
+          rt::start_timer(ts[0], now + 100);
+          rt::start_timer(ts[1], now + 101);
+          ts[0].made.store(1, release);
+          while (ts[0].made.load(acquire) == 1) {
+            weft::yield();
+            sim::spin();
+          }
+        });
+        outside.join();
       },
       100'000, whole);
 }
