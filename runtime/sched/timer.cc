@@ -269,8 +269,12 @@ std::int64_t earliest_timer(sched* s) {
 
 std::int64_t keeper_gap(sched* s) {
   std::int64_t pending = 0;
-  int n = s->nprocs.load(acquire);
-  for (int i = 0; i < n; ++i) pending += proc(s, i)->more->timers.pending.load(relaxed);
+  int n = s->nprocs.load(relaxed);
+  for (int i = 0; i < n; ++i) {
+    P* p = proc(s, i);
+    if (!p) break;  // as in earliest_timer; it has none yet
+    pending += p->more->timers.pending.load(relaxed);
+  }
   return std::min(pending * limits::keeper_gap_each_ns, limits::keeper_gap_max_ns);
 }
 

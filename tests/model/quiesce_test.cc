@@ -3,6 +3,7 @@
 // Reclamation (sched/quiesce.h): a node that a section may still read is not written. What readers look at is plain, so reuse under a
 // reader is a race; and a node says what it was made for.
 
+#include <array>
 #include <new>
 
 #include "model.h"
@@ -95,6 +96,76 @@ TEST(quiesce, moved_on_by_a_third) {
         reader.join();
         passer.join();
         smr_leave_thread(mine);
+      },
+      100'000);
+}
+
+// SMR-EPOCH. A writer's own look at the pins breaks off at `late`, which is bound to the epoch before, and so does not come to that of
+// `reader`, whose section is over. It reuses what `reader` read on the strength of two moves of the epoch by others: the end of the section
+// has to come with them. Who comes when is told by relaxed flags, which carry nothing, up to the writer's second retire.
+TEST(quiesce, the_epoch_brings_the_ends_of_sections) {
+  check_some(
+      [] {
+        atomic<int> stage{0};
+        auto reach = [&](int n) { stage.store(n, relaxed); };
+        auto await = [&](int n) {
+          while (stage.load(relaxed) < n) sim::spin();
+        };
+        auto make = [](smr_record* r) {
+          auto* t = new (smr_alloc(r)) thing;
+          t->value = 1;
+          return t;
+        };
+        auto retire = [](smr_record* r, thing* t) {
+          smr_enter(r);
+          smr_retire(r, t);
+          smr_leave(r);
+        };
+        smr_record* writers = smr_enter_thread();
+        smr_record* readers = smr_enter_thread();
+        std::array<smr_record*, 2> movers{smr_enter_thread(), smr_enter_thread()};
+        smr_record* lates = smr_enter_thread();  // the first that is looked at
+        atomic<thing*> link{make(writers)};
+        thing* second = make(writers);
+        std::array<thing*, 2> spare{make(movers[0]), make(movers[1])};
+        sim::thread reader([&] {
+          smr_enter(readers);
+          thing* t = link.load(acquire);
+          reach(1);
+          await(3);
+          sim::require(t->value == 1, "it changed under a reader");
+          smr_leave(readers);
+          reach(4);
+        });
+        sim::thread late([&] {
+          await(2);
+          smr_enter(lates);
+          reach(3);
+          await(6);
+          smr_leave(lates);
+          reach(7);
+        });
+        sim::thread first([&] {
+          await(4);
+          retire(movers[0], spare[0]);
+          reach(5);
+        });
+        sim::thread then([&] {
+          await(7);
+          retire(movers[1], spare[1]);
+        });
+        await(1);
+        retire(writers, link.exchange(nullptr, acq_rel));
+        reach(2);
+        await(5);
+        reach(6);
+        retire(writers, second);
+        for (int i = 0; i < 2; ++i) make(writers);
+        reader.join();
+        late.join();
+        first.join();
+        then.join();
+        for (smr_record* r : {writers, readers, movers[0], movers[1], lates}) smr_leave_thread(r);
       },
       100'000);
 }
