@@ -334,15 +334,22 @@ TEST(world, shrink_while_bound_goroutines_ready_each_other) {
 }
 
 // Who readies the second goroutine of a retired P finds the first one in its inbox as well, and takes both to another.
-TEST(world, shrink_while_two_bound_goroutines_are_readied_from_outside) {
+TEST(world, two_bound_goroutines_of_a_retired_p_are_readied_from_outside) {
   check_some(
       [] {
         auto a = make_chan<int>();
         auto b = make_chan<int>();
         plain<int> got_a{0};
         plain<int> got_b{0};
-        sim::thread x([&] { a.send(1); });
-        sim::thread y([&] { b.send(2); });
+        atomic<int> shrunk{0};
+        sim::thread x([&] {
+          compute_until(shrunk, 1);
+          a.send(1);
+        });
+        sim::thread y([&] {
+          compute_until(shrunk, 1);
+          b.send(2);
+        });
         weft::run({.procs = 2}, [&] {
           weft::go({.home = 1}, [&] {
             weft::go({.home = 1}, [&] { got_b = *b.recv(); });
@@ -350,6 +357,7 @@ TEST(world, shrink_while_two_bound_goroutines_are_readied_from_outside) {
           });
           weft::yield();
           weft::set_procs(1);
+          shrunk.store(1, release);
         });
         x.join();
         y.join();
