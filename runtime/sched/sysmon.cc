@@ -124,14 +124,14 @@ void run_sysmon(void* arg) {
     std::int64_t until = now + tick_ns;
     if (quiet >= quiet_looks) {
       until = more_to_trim ? next_trim : os::no_deadline;
-      if (s->nidle.load(relaxed) != 0 && s->nprocs.load(acquire) > 1) {
+      if (s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1) {
         set_nag(s, true);                                                     // T1
         os::fence_heavy();                                                    // T2
         if (!os::asymmetric_fences || look(s, false)) until = now + tick_ns;  // T3
       } else {
         s->sysmon_wants_idle.store(true, relaxed);  // T1
         os::fence_full();                           // T2
-        if (s->nidle.load(relaxed) != 0 && s->nprocs.load(acquire) > 1) until = now + tick_ns;
+        if (s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1) until = now + tick_ns;
       }
     }
     bool woken = s->sysmon_wake.sleep_until(until);

@@ -156,9 +156,9 @@ void after_switch(M* m);                               // on g0: what a goroutin
 void call_for_help(sched* s, P* p, std::uint32_t spare);
 
 // sysmon.cc
-// Whoever puts a P on the idle list, then, after a full fence: SYSMON-IDLE.
+// Whoever puts a P on the idle list, then, after a full fence: SYSMON-IDLE. (nprocs: a change of it wakes sysmon anyway.)
 inline void tell_sysmon_of_idle(sched* s) {
-  if (s->sysmon_wants_idle.load(relaxed) && s->nprocs.load(acquire) > 1) s->sysmon_wake.wake();
+  if (s->sysmon_wants_idle.load(relaxed) && s->nprocs.load(relaxed) > 1) s->sysmon_wake.wake();
 }
 void start_sysmon(sched* s);  // throws std::system_error
 void stop_sysmon(sched* s);

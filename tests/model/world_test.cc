@@ -171,6 +171,27 @@ TEST(idle, what_comes_from_outside_is_seen_at_once) {
       100'000, no_watchdog);
 }
 
+// The same beside a spinner that has found other work just then: it is no spinner any more, and there is one P more.
+TEST(idle, what_comes_from_outside_is_not_left_to_a_spinner_that_stops) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        auto c = make_chan<int>();
+        sim::thread t([&] { c.send(1); });
+        weft::run({.procs = 3}, [&] {
+          weft::go([&, c] {
+            c.recv();
+            ran.fetch_add(1, acq_rel);
+          });
+          weft::yield();
+          for (int i = 0; i < 2; ++i) weft::go([&] { compute_until(ran, 1); });
+          compute_until(ran, 1);
+        });
+        t.join();
+      },
+      100'000, no_watchdog);
+}
+
 // ready from a thread that is not the runtime's, while all is idle.
 TEST(idle, readied_from_outside) {
   check_some(
@@ -685,19 +706,45 @@ TEST(timers, reset_as_it_ticks) {
 TEST(timers, started_as_others_go_to_sleep) {
   check_some(
       [] {
-        atomic<int> ran{0};
+        atomic<std::int64_t> ran{0};
         weft::run({.procs = 2}, [&] {
           weft::go({.home = 1}, [&] { weft::sleep_for(std::chrono::milliseconds(1)); });
           weft::go([&] {
             weft::sleep_for(std::chrono::microseconds(3));
-            ran.fetch_add(1, acq_rel);
+            ran.store(os::now_ns(), relaxed);
           });
           weft::yield();
-          std::int64_t until = os::now_ns() + 500'000;
-          while (ran.load(acquire) == 0) {
-            sim::require(os::now_ns() < until, "half a millisecond late");
-            sim::spin();
-          }
+          std::int64_t now = os::now_ns();
+          while (ran.load(relaxed) == 0) sim::spin();
+          sim::require(ran.load(relaxed) < now + 500'000, "half a millisecond late");
+        });
+      },
+      100'000, {.early = false, .max_steps = 200'000});
+}
+
+// The same, with nothing else going on: the keeper, back from a timer that it fired, goes to sleep for the far one as the near one is
+// started. Who starts it may believe that it still sleeps for the first.
+TEST(timers, started_as_the_keeper_goes_to_sleep) {
+  struct timed : rt::timer {
+    atomic<std::int64_t> fired{0};
+  };
+  check_some(
+      [] {
+        timed soon;
+        timed near;
+        timed far;
+        for (timed* t : {&soon, &near, &far})
+          t->fire = [](rt::timer* x) { static_cast<timed*>(x)->fired.store(os::now_ns(), relaxed); };
+        weft::run({.procs = 2}, [&] {
+          std::int64_t now = os::now_ns();
+          rt::start_timer(far, now + 1'000'000);
+          rt::start_timer(soon, now + 1'000);
+          while (soon.fired.load(relaxed) == 0) sim::spin();
+          now = os::now_ns();
+          rt::start_timer(near, now + 3'000);
+          while (near.fired.load(relaxed) == 0) sim::spin();
+          sim::require(near.fired.load(relaxed) < now + 500'000, "half a millisecond late");
+          rt::stop_timer(far);
         });
       },
       100'000, {.early = false, .max_steps = 200'000});
