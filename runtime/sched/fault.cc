@@ -53,9 +53,8 @@ void print_backtrace() {
   ::backtrace_symbols_fd(frames, n, 2);
 }
 
-[[noreturn]] void report_escaped(_Unwind_Exception* thrown, bool foreign) {
-  M* m = self();
-  G* g = m ? m->curg : nullptr;
+// Throws std::bad_alloc.
+std::string text_of_escaped(const G* g, _Unwind_Exception* thrown, bool foreign) {
   std::string text = "weft: exception left goroutine " + (g ? describe(g) : std::string("?"));
   if (!foreign) {
     abi::__cxa_begin_catch(thrown);
@@ -75,8 +74,18 @@ void print_backtrace() {
   }
   text += "\n";
   if (g) text += "started at " + place(g->started_at) + "\n";
-  text += "backtrace:\n";
-  os::write_stderr(text);
+  return text + "backtrace:\n";
+}
+
+// What left the goroutine may be that there is no memory. Then this must not ask for some, and be called again for what that throws.
+[[noreturn]] void report_escaped(_Unwind_Exception* thrown, bool foreign) {
+  M* m = self();
+  try {
+    os::write_stderr(text_of_escaped(m ? m->curg : nullptr, thrown, foreign));
+  } catch (...) {
+    os::write_stderr(
+        "weft: exception left a goroutine, perhaps std::bad_alloc: there is no memory to say more\nbacktrace:\n");
+  }
   print_backtrace();
   os::abort_process();
 }

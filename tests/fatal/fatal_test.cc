@@ -19,6 +19,8 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <memory>
+#include <new>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -344,9 +346,13 @@ TEST(fatal, a_stack_that_is_not_to_be_had_is_an_exception_and_the_runtime_goes_o
 
 const add_case many_until_full("many_until_full", [] {
   return weft::run({.procs = 2}, [] {
-    const rlimit limit{address_space() + (300U << 20), RLIM_INFINITY};
+    // 3,200 stacks: fewer than the nodes of a wait list that are had at a time, which would be refused to who waits.
+    const rlimit limit{address_space() + (200U << 20), RLIM_INFINITY};
     if (::setrlimit(RLIMIT_AS, &limit) != 0) return 10;
     auto hold = make_chan<int>();
+    auto c = make_chan<int>();
+    // Given back when no stack is to be had: the heap may be as full as the rest, and is not what is asked about here.
+    auto reserve = std::make_unique<char[]>(16U << 20);
     int started = 0;
     bool refused = false;
     for (; started < 20'000 && !refused; started += refused ? 0 : 1) {
@@ -357,17 +363,41 @@ const add_case many_until_full("many_until_full", [] {
         refused = true;
       }
     }
+    reserve.reset();
     if (!refused) return 11;
     if (num_goroutines() != started + 1) return 12;
     hold.close();
     if (!weft_test::eventually([] { return num_goroutines() == 1; })) return 13;
     // Their stacks are there again.
-    auto c = make_chan<int>();
     for (int k = 0; k < 100; ++k) go([c] { c.send(1); });
     for (int k = 0; k < 100; ++k) (void)c.recv();
     return 0;
   });
 });
+
+const add_case escaped_for_want_of_memory("escaped_for_want_of_memory", [] {
+  return weft::run({.procs = 1}, [] {
+    const rlimit limit{address_space() + (8U << 20), RLIM_INFINITY};
+    if (::setrlimit(RLIMIT_AS, &limit) != 0) return 10;
+    void* volatile taken = nullptr;  // so that no compiler takes the allocations for idle ones
+    for (std::size_t size = 1 << 20; size != 0; size /= 2) {
+      do {
+        taken = ::operator new(size, std::nothrow);
+      } while (taken);
+    }
+    taken = ::operator new(1 << 20);
+    return 11;
+  });
+});
+
+TEST(fatal, an_exception_that_leaves_for_want_of_memory_is_reported_without_any) {
+  if (sanitized) GTEST_SKIP() << "the sanitizer's shadow needs the address space";
+  if (weft_test::emulator()) GTEST_SKIP() << "the emulator takes no limit on its own address space";
+  const ending e = run_case("escaped_for_want_of_memory");
+  EXPECT_EQ(e.signal, SIGABRT) << e.err;
+  EXPECT_THAT(e.err, HasSubstr("weft: exception left"));
+  EXPECT_THAT(e.err, HasSubstr("bad_alloc"));
+}
 
 TEST(fatal, starting_goroutines_until_the_address_space_is_full_ends_in_an_exception) {
   if (sanitized) GTEST_SKIP() << "the sanitizer's shadow needs the address space";
