@@ -256,25 +256,32 @@ bool run_timers(timer_heap& heap, std::int64_t now) {
   return fired != 0;
 }
 
-std::int64_t earliest_timer(sched* s) {
-  std::int64_t first = timer_heap::never;
+namespace {
+
+// For who may have no P: one of the Ps that nprocs counts may have been made just now, and cannot be seen yet. It has no timer, or who starts
+// one there sees to it himself (S2).
+template <class F>
+void for_each_heap(sched* s, F f) {
   int n = s->nprocs.load(relaxed);
   for (int i = 0; i < n; ++i) {
     P* p = proc(s, i);
-    if (!p) break;  // made just now, while we have no P: who starts a timer there sees to it himself, S2
-    first = std::min(first, p->more->timers.first.load(relaxed));  // relaxed: a hint, or after R2 (TIMER-KEEPER)
+    if (!p) break;
+    f(p->more->timers);
   }
+}
+
+}  // namespace
+
+std::int64_t earliest_timer(sched* s) {
+  std::int64_t first = timer_heap::never;
+  // relaxed: a hint, or after R2 (TIMER-KEEPER)
+  for_each_heap(s, [&](timer_heap& heap) { first = std::min(first, heap.first.load(relaxed)); });
   return first;
 }
 
 std::int64_t keeper_gap(sched* s) {
   std::int64_t pending = 0;
-  int n = s->nprocs.load(relaxed);
-  for (int i = 0; i < n; ++i) {
-    P* p = proc(s, i);
-    if (!p) break;  // as in earliest_timer; it has none yet
-    pending += p->more->timers.pending.load(relaxed);
-  }
+  for_each_heap(s, [&](timer_heap& heap) { pending += heap.pending.load(relaxed); });  // relaxed: a measure of distance
   return std::min(pending * limits::keeper_gap_each_ns, limits::keeper_gap_max_ns);
 }
 

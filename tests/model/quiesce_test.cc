@@ -19,36 +19,40 @@ struct thing : smr_node {
   plain<int> value{0};
 };
 
+thing* make(smr_record* r, int v) {
+  auto* t = new (smr_alloc(r)) thing;
+  t->value = v;
+  return t;
+}
+
+void retire(smr_record* r, thing* t) {
+  smr_enter(r);
+  smr_retire(r, t);
+  smr_leave(r);
+}
+
+// Follows the link, so many times.
+void look(const atomic<thing*>& link, int times) {
+  smr_record* r = smr_enter_thread();
+  for (int i = 0; i < times; ++i) {
+    smr_enter(r);
+    thing* t = link.load(acquire);
+    int first = t->value;
+    sim::require(t->value == first && first != 0, "it changed under a reader");
+    smr_leave(r);
+  }
+  smr_leave_thread(r);
+}
+
 // SMR-PIN. A writer replaces what `link` leads to, over and over, and so comes to reuse nodes; a reader follows it.
 void replace(int rounds, int looks, int readers) {
   atomic<thing*> link{nullptr};
-  auto make = [](smr_record* r, int v) {
-    auto* t = new (smr_alloc(r)) thing;
-    t->value = v;
-    return t;
-  };
   smr_record* mine = smr_enter_thread();
   link.store(make(mine, 1), release);
-  auto read = [&] {
-    smr_record* r = smr_enter_thread();
-    for (int i = 0; i < looks; ++i) {
-      smr_enter(r);
-      thing* t = link.load(acquire);
-      int first = t->value;
-      sim::require(t->value == first && first != 0, "it changed under a reader");
-      smr_leave(r);
-    }
-    smr_leave_thread(r);
-  };
-  sim::thread a(read);
+  sim::thread a([&] { look(link, looks); });
   std::unique_ptr<sim::thread> b;
-  if (readers > 1) b = std::make_unique<sim::thread>(read);
-  for (int i = 2; i < 2 + rounds; ++i) {
-    thing* old = link.exchange(make(mine, i), acq_rel);
-    smr_enter(mine);
-    smr_retire(mine, old);
-    smr_leave(mine);
-  }
+  if (readers > 1) b = std::make_unique<sim::thread>([&] { look(link, looks); });
+  for (int i = 2; i < 2 + rounds; ++i) retire(mine, link.exchange(make(mine, i), acq_rel));
   a.join();
   if (b) b->join();
   smr_leave_thread(mine);
@@ -66,33 +70,13 @@ TEST(quiesce, moved_on_by_a_third) {
   check_some(
       [] {
         atomic<thing*> link{nullptr};
-        auto make = [](smr_record* r, int v) {
-          auto* t = new (smr_alloc(r)) thing;
-          t->value = v;
-          return t;
-        };
         smr_record* mine = smr_enter_thread();
         link.store(make(mine, 1), release);
-        sim::thread reader([&] {
-          smr_record* r = smr_enter_thread();
-          for (int i = 0; i < 2; ++i) {
-            smr_enter(r);
-            thing* t = link.load(acquire);
-            int first = t->value;
-            sim::require(t->value == first && first != 0, "it changed under a reader");
-            smr_leave(r);
-          }
-          smr_leave_thread(r);
-        });
+        sim::thread reader([&] { look(link, 2); });
         sim::thread passer([] {
           for (int i = 0; i < 2; ++i) smr_leave_thread(smr_enter_thread());
         });
-        for (int i = 2; i < 7; ++i) {
-          thing* old = link.exchange(make(mine, i), acq_rel);
-          smr_enter(mine);
-          smr_retire(mine, old);
-          smr_leave(mine);
-        }
+        for (int i = 2; i < 7; ++i) retire(mine, link.exchange(make(mine, i), acq_rel));
         reader.join();
         passer.join();
         smr_leave_thread(mine);
@@ -111,23 +95,13 @@ TEST(quiesce, the_epoch_brings_the_ends_of_sections) {
         auto await = [&](int n) {
           while (stage.load(relaxed) < n) sim::spin();
         };
-        auto make = [](smr_record* r) {
-          auto* t = new (smr_alloc(r)) thing;
-          t->value = 1;
-          return t;
-        };
-        auto retire = [](smr_record* r, thing* t) {
-          smr_enter(r);
-          smr_retire(r, t);
-          smr_leave(r);
-        };
         smr_record* writers = smr_enter_thread();
         smr_record* readers = smr_enter_thread();
         std::array<smr_record*, 2> movers{smr_enter_thread(), smr_enter_thread()};
         smr_record* lates = smr_enter_thread();  // the first that is looked at
-        atomic<thing*> link{make(writers)};
-        thing* second = make(writers);
-        std::array<thing*, 2> spare{make(movers[0]), make(movers[1])};
+        atomic<thing*> link{make(writers, 1)};
+        thing* second = make(writers, 1);
+        std::array<thing*, 2> spare{make(movers[0], 1), make(movers[1], 1)};
         sim::thread reader([&] {
           smr_enter(readers);
           thing* t = link.load(acquire);
@@ -160,7 +134,7 @@ TEST(quiesce, the_epoch_brings_the_ends_of_sections) {
         await(5);
         reach(6);
         retire(writers, second);
-        for (int i = 0; i < 2; ++i) make(writers);
+        for (int i = 0; i < 2; ++i) make(writers, 2);
         reader.join();
         late.join();
         first.join();

@@ -478,16 +478,26 @@ void fence_of_all(site s) noexcept {
   }
 }
 
+namespace {
+
+// The place, whose last write the running thread has to know of.
+plain_location& known_write(machine& m, const void* p, bool write, site s) {
+  plain_location& l = m.plain_at(p);
+  if (l.written_by >= 0 && m.now->now.hb[l.written_by] < l.written_at)
+    m.fail(std::string("data race: ") + (write ? "written" : "read") + " at " + where(s) + ", written at " +
+           where(l.write_site) + " by thread " + std::to_string(l.written_by));
+  return l;
+}
+
+}  // namespace
+
 void plain_access(const void* p, bool write, site s) noexcept {
   if (!inside || !p) return;
   machine& m = *the_machine;
   vthread& t = *m.now;
   t.now.hb.set(t.id, t.now.hb[t.id] + 1);
-  plain_location& l = m.plain_at(p);
   if (!s.file) s = t.last_site;  // an operator cannot tell where it is used: behind that atomic, then
-  if (l.written_by >= 0 && t.now.hb[l.written_by] < l.written_at)
-    m.fail(std::string("data race: ") + (write ? "written" : "read") + " at " + where(s) + ", written at " +
-           where(l.write_site) + " by thread " + std::to_string(l.written_by));
+  plain_location& l = known_write(m, p, write, s);
   if (write) {
     if (!l.read.all_known_to(t.now.hb)) m.fail("data race: written at " + where(s) + ", read at " + where(l.read_site));
     l.written_by = t.id;
@@ -509,13 +519,9 @@ int this_moment() noexcept {
 
 void plain_read_at(const void* p, int moment, site s) noexcept {
   if (!inside) return;
-  machine& m = *the_machine;
-  vthread& t = *m.now;
-  plain_location& l = m.plain_at(p);
-  if (l.written_by >= 0 && t.now.hb[l.written_by] < l.written_at)
-    m.fail("data race: read at " + where(s) + ", written at " + where(l.write_site) + " by thread " +
-           std::to_string(l.written_by));
-  if (l.read[t.id] < moment) l.read.set(t.id, moment);
+  plain_location& l = known_write(*the_machine, p, false, s);
+  int id = the_machine->now->id;
+  if (l.read[id] < moment) l.read.set(id, moment);
   l.read_site = s;
 }
 

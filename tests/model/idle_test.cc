@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT
+//
+// The idle protocol of weft::run (sched/spin.cc, sysmon.cc): what is readied anywhere does not wait beside a P that idles.
+
+#include "whole_runtime.h"
+
+namespace weft {
+namespace {
+
+using weft_test::check_some;
+using weft_test::compute_until;
+using weft_test::no_watchdog;
+using weft_test::whole;
+
+// SUBMIT-IDLE: two goroutines behind one that computes; the ring's is stolen by a P that was idle. With `procs` 2 the runnext is
+// left to sysmon: RUNNEXT, RUNNEXT-CLAIM, SYSMON-NAG.
+TEST(idle, ring_and_runnext_do_not_wait_behind_who_computes) {
+  for (int procs : {2, 3})
+    check_some(
+        [procs] {
+          atomic<int> ran{0};
+          weft::run({.procs = procs}, [&] {
+            for (int i = 0; i < 2; ++i) weft::go([&] { ran.fetch_add(1, acq_rel); });
+            compute_until(ran, 2);
+          });
+        },
+        100'000, whole);
+}
+
+TEST(idle, a_runnext_does_not_wait_behind_who_computes) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        weft::run({.procs = 2}, [&] {
+          weft::go([&] { ran.fetch_add(1, acq_rel); });
+          compute_until(ran, 1);
+        });
+      },
+      100'000, whole);
+}
+
+// The same after everybody has been idle for a while.
+TEST(idle, woken_from_deep_sleep) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        weft::run({.procs = 2}, [&] {
+          weft::sleep_for(std::chrono::milliseconds(1));
+          for (int i = 0; i < 2; ++i) weft::go([&] { ran.fetch_add(1, acq_rel); });
+          compute_until(ran, 2);
+        });
+      },
+      100'000, whole);
+}
+
+// INBOX: a goroutine bound to a P.
+TEST(idle, inbox) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        weft::run({.procs = 2}, [&] {
+          for (int home : {0, 1})
+            weft::go({.home = home}, [&] {
+              ran.fetch_add(1, acq_rel);
+              weft::yield();
+              ran.fetch_add(1, acq_rel);
+            });
+        });
+        sim::require(ran.load(relaxed) == 4, "a goroutine is lost");
+      },
+      100'000, whole);
+}
+
+// Of four goroutines three lie in the ring, where an idle P must come for them.
+TEST(idle, a_full_ring_is_seen_at_once) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        weft::run({.procs = 2}, [&] {
+          for (int i = 0; i < 4; ++i) weft::go([&] { ran.fetch_add(1, acq_rel); });
+          compute_until(ran, 2);
+        });
+      },
+      100'000, no_watchdog);
+}
+
+// Again, while the P that took them the first time stops to look for more. (In each round the last one readied stays in runnext, and one more
+// than that in the ring wakes somebody, once.)
+TEST(idle, a_ring_that_fills_again_is_seen_at_once) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        weft::run({.procs = 2}, [&] {
+          for (int i = 0; i < 3; ++i) weft::go([&] { ran.fetch_add(1, acq_rel); });
+          compute_until(ran, 2);
+          for (int i = 0; i < 2; ++i) weft::go([&] { ran.fetch_add(1, acq_rel); });
+          compute_until(ran, 4);
+        });
+      },
+      100'000, no_watchdog);
+}
+
+// Bound goroutines: again, while the P that the first one ran on goes to sleep.
+TEST(idle, an_inbox_is_seen_at_once) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        weft::run({.procs = 2}, [&] {
+          weft::go({.home = 0}, [&] {
+            for (int i = 1; i <= 2; ++i) {
+              weft::go({.home = 1}, [&] { ran.fetch_add(1, acq_rel); });
+              compute_until(ran, i);
+            }
+          });
+        });
+      },
+      100'000, no_watchdog);
+}
+
+TEST(idle, what_comes_from_outside_is_seen_at_once) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        auto c = make_chan<int>();
+        sim::thread t([&] { c.send(1); });
+        weft::run({.procs = 2}, [&] {
+          weft::go([&, c] {
+            c.recv();
+            ran.fetch_add(1, acq_rel);
+          });
+          weft::yield();
+          compute_until(ran, 1);
+        });
+        t.join();
+      },
+      100'000, no_watchdog);
+}
+
+// The same beside a spinner that has found other work just then: it is no spinner any more, and there is one P more.
+TEST(idle, what_comes_from_outside_is_not_left_to_a_spinner_that_stops) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        auto c = make_chan<int>();
+        sim::thread t([&] { c.send(1); });
+        weft::run({.procs = 3}, [&] {
+          weft::go([&, c] {
+            c.recv();
+            ran.fetch_add(1, acq_rel);
+          });
+          weft::yield();
+          for (int i = 0; i < 2; ++i) weft::go([&] { compute_until(ran, 1); });
+          compute_until(ran, 1);
+        });
+        t.join();
+      },
+      100'000, no_watchdog);
+}
+
+// ready from a thread that is not the runtime's, while all is idle.
+TEST(idle, readied_from_outside) {
+  check_some(
+      [] {
+        auto c = make_chan<int>();
+        int got = 0;
+        atomic<int> over{0};
+        sim::thread t([&] {
+          c.send(7);
+          compute_until(over, 1);  // lives longer than the run, which must know by itself that this one is out of it
+        });
+        weft::run({.procs = 2}, [&] { got = *c.recv(); });
+        over.store(1, release);
+        t.join();
+        sim::require(got == 7, "a value is lost");
+      },
+      100'000, whole);
+}
+
+// SYSMON-IDLE: every P is busy for so long that sysmon goes to sleep. Then one idles, and a runnext waits on the other.
+TEST(idle, sysmon_is_told_of_an_idle_p) {
+  for (int ticks : {7, 8, 9})
+    check_some(
+        [ticks] {
+          atomic<int> over{0};
+          atomic<int> ran{0};
+          weft::run({.procs = 2}, [&] {
+            weft::go({.home = 1}, [&] { compute_until(over, 1); });
+            std::int64_t until = os::now_ns() + ticks * 40'000;
+            while (os::now_ns() < until) sim::spin();
+            over.store(1, release);
+            weft::go([&] { ran.store(1, release); });
+            compute_until(ran, 1);
+          });
+        },
+        34'000, whole);  // in each, 100,000 together: these are the longest
+}
+
+// SYSMON-NAG: a P is idle, and nobody puts anything anywhere, for so long that sysmon goes to sleep; as it does, a goroutine is readied.
+TEST(idle, sysmon_is_told_of_a_runnext) {
+  for (int ticks : {7, 8, 9})
+    check_some(
+        [ticks] {
+          atomic<int> ran{0};
+          weft::run({.procs = 2}, [&] {
+            std::int64_t until = os::now_ns() + ticks * 40'000;
+            while (os::now_ns() < until) sim::spin();
+            weft::go([&] { ran.store(1, release); });
+            compute_until(ran, 1);
+          });
+        },
+        34'000, whole);  // in each, 100,000 together: these are the longest
+}
+
+}  // namespace
+}  // namespace weft

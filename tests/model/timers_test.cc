@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: MIT
+//
+// Timers under weft::run (sched/timer.h): fired once, in time, whoever comes by; stopped or fired, never both.
+
+#include "runtime/sched/timer.h"
+#include "whole_runtime.h"
+
+namespace weft {
+namespace {
+
+using weft_test::check_some;
+using weft_test::compute_until;
+using weft_test::whole;
+
+TEST(timers, sleep) {
+  check_some(
+      [] {
+        int order = 0;
+        weft::run({.procs = 2}, [&] {
+          for (int k = 2; k > 0; --k)
+            weft::go([&, k] {
+              std::int64_t from = os::now_ns();
+              weft::sleep_for(std::chrono::microseconds(k));
+              sim::require(os::now_ns() - from >= 1000 * k, "woken too early");
+              ++order;
+            });
+        });
+        sim::require(order == 2, "a sleeper is lost");
+      },
+      100'000, whole);
+}
+
+// TIMER-KEEPER: a sleeper behind one that computes is woken by another P.
+TEST(timers, fire_while_a_goroutine_computes) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        weft::run({.procs = 2}, [&] {
+          weft::go([&] {
+            weft::sleep_for(std::chrono::microseconds(2));
+            ran.fetch_add(1, acq_rel);
+          });
+          weft::yield();
+          compute_until(ran, 1);
+        });
+      },
+      100'000, whole);
+}
+
+TEST(timers, stop_or_fire) {
+  check_some(
+      [] {
+        weft::run({.procs = 2}, [] {
+          weft::timer t(std::chrono::nanoseconds(300));
+          weft::go([] { weft::yield(); });
+          weft::yield();
+          bool stopped = t.stop();
+          if (stopped) sim::require(!t.chan().try_recv().has_value(), "a stopped timer has sent");
+        });
+      },
+      100'000, whole);
+}
+
+TEST(timers, pending_at_the_end_of_the_run) {
+  check_some(
+      [] {
+        auto c = weft::run({.procs = 2}, [] {
+          weft::go([] { weft::sleep_for(std::chrono::nanoseconds(200)); });
+          return weft::after(std::chrono::microseconds(1));
+        });
+      },
+      100'000, whole);
+}
+
+// TIMER-TAKEN, TIMER-FIRED, on the heap itself: who stops a timer and is told that it has fired may do with it what he likes; one who
+// stopped it before that knows that it will not.
+struct told_timer : rt::timer {
+  plain<int> state{0};  // 1: fired, 2: dropped
+  atomic<int> made{0};
+};
+
+void stopped_by_another(std::int64_t in_ns, int procs, bool outside) {
+  auto t = std::make_unique<told_timer>();
+  t->fire = [](rt::timer* x) { static_cast<told_timer*>(x)->state = 1; };
+  t->drop = [](rt::timer* x) { static_cast<told_timer*>(x)->state = 2; };
+  auto stop = [&] {
+    while (t->made.load(acquire) == 0) sim::spin();
+    bool stopped = rt::stop_timer(*t);
+    int state = t->state;
+    sim::require(stopped == (state == 0), "stopped, and fired or dropped as well; or neither");
+    t.reset();
+  };
+  std::unique_ptr<sim::thread> other;
+  if (outside) other = std::make_unique<sim::thread>(stop);
+  weft::run({.procs = procs}, [&] {
+    if (!outside) weft::go({.home = procs - 1}, stop);
+    rt::start_timer(*t, os::now_ns() + in_ns);
+    t->made.store(1, release);
+    if (!outside) {
+      for (int i = 0; i < 3; ++i) weft::yield();
+    }
+  });
+  if (other) other->join();
+}
+
+TEST(timers, stopped_as_it_fires) {
+  check_some([] { stopped_by_another(600, 2, false); }, 100'000, whole);
+  check_some([] { stopped_by_another(600, 2, true); }, 100'000, whole);
+}
+
+TEST(timers, stopped_as_it_is_dropped) {
+  check_some([] { stopped_by_another(1'000'000'000, 1, true); }, 100'000, whole);
+}
+
+// The heap's entries go from P to P: several timers, of which some are stopped and some fire, whoever comes by.
+TEST(timers, several_on_one_heap) {
+  check_some(
+      [] {
+        std::array<told_timer, 4> ts;
+        for (auto& t : ts) t.fire = [](rt::timer* x) { static_cast<told_timer*>(x)->state = 1; };
+        weft::run({.procs = 2}, [&] {
+          std::int64_t now = os::now_ns();
+          for (std::size_t i = 0; i < ts.size(); ++i)
+            rt::start_timer(ts[i], now + 500 + 100 * static_cast<std::int64_t>((7 * i) % 4));
+          weft::go({.home = 1}, [&] {
+            for (std::size_t i = 0; i < 2; ++i) {
+              bool stopped = rt::stop_timer(ts[2 * i]);
+              int state = ts[2 * i].state;
+              sim::require(stopped == (state == 0), "stopped, and fired as well; or neither");
+            }
+          });
+          weft::sleep_for(std::chrono::microseconds(2));
+          for (std::size_t i : {std::size_t{1}, std::size_t{3}}) {
+            rt::stop_timer(ts[i]);
+            sim::require(ts[i].state == 1, "it has not fired in time");
+          }
+        });
+      },
+      100'000, whole);
+}
+
+// Two Ms fire one after the other, and who waits for the first sees that the second is on: it has to see the first's end in it.
+TEST(timers, two_fired_by_two) {
+  check_some(
+      [] {
+        std::array<told_timer, 2> ts;
+        for (auto& t : ts) t.fire = [](rt::timer* x) { static_cast<told_timer*>(x)->state = 1; };
+        sim::thread outside([&] {
+          while (ts[0].made.load(acquire) == 0) sim::spin();
+          bool stopped = rt::stop_timer(ts[0]);
+          int state = ts[0].state;
+          sim::require(stopped == (state == 0), "stopped, and fired as well; or neither");
+          rt::stop_timer(ts[1]);
+          ts[0].made.store(0, release);
+        });
+        weft::run({.procs = 2}, [&] {
+          std::int64_t now = os::now_ns();
+          rt::start_timer(ts[0], now + 100);
+          rt::start_timer(ts[1], now + 101);
+          ts[0].made.store(1, release);
+          while (ts[0].made.load(acquire) == 1) {
+            weft::yield();
+            sim::spin();
+          }
+        });
+        outside.join();
+      },
+      100'000, whole);
+}
+
+// A ticker's owner resets and stops it, as it ticks.
+TEST(timers, reset_as_it_ticks) {
+  check_some(
+      [] {
+        weft::run({.procs = 2}, [] {
+          weft::ticker t(std::chrono::nanoseconds(300));
+          wait_group over;
+          over.go([&] { t.chan().try_recv(); });
+          weft::yield();
+          t.reset(std::chrono::nanoseconds(200));
+          t.chan().recv();
+          over.wait();
+          t.stop();
+          sim::require(!t.chan().try_recv().has_value(), "a stopped ticker ticks");
+        });
+      },
+      100'000, whole);
+}
+
+// TIMER-KEEPER, the other way round: everybody goes to sleep as a timer is started. No deadline passes while anybody has something to do, so that who
+// comes late has slept.
+TEST(timers, started_as_others_go_to_sleep) {
+  check_some(
+      [] {
+        atomic<std::int64_t> ran{0};
+        weft::run({.procs = 2}, [&] {
+          weft::go({.home = 1}, [&] { weft::sleep_for(std::chrono::milliseconds(1)); });
+          weft::go([&] {
+            weft::sleep_for(std::chrono::microseconds(3));
+            ran.store(os::now_ns(), relaxed);
+          });
+          weft::yield();
+          std::int64_t now = os::now_ns();
+          while (ran.load(relaxed) == 0) sim::spin();
+          sim::require(ran.load(relaxed) < now + 500'000, "half a millisecond late");
+        });
+      },
+      100'000, {.early = false, .max_steps = 200'000});
+}
+
+// The same, with nothing else going on: the keeper, back from a timer that it fired, goes to sleep for the far one as the near one is
+// started. Who starts it may believe that it still sleeps for the first.
+TEST(timers, started_as_the_keeper_goes_to_sleep) {
+  struct timed : rt::timer {
+    atomic<std::int64_t> fired{0};
+  };
+  check_some(
+      [] {
+        timed soon;
+        timed near;
+        timed far;
+        for (timed* t : {&soon, &near, &far})
+          t->fire = [](rt::timer* x) { static_cast<timed*>(x)->fired.store(os::now_ns(), relaxed); };
+        weft::run({.procs = 2}, [&] {
+          std::int64_t now = os::now_ns();
+          rt::start_timer(far, now + 1'000'000);
+          rt::start_timer(soon, now + 1'000);
+          while (soon.fired.load(relaxed) == 0) sim::spin();
+          now = os::now_ns();
+          rt::start_timer(near, now + 3'000);
+          while (near.fired.load(relaxed) == 0) sim::spin();
+          sim::require(near.fired.load(relaxed) < now + 500'000, "half a millisecond late");
+          rt::stop_timer(far);
+        });
+      },
+      100'000, {.early = false, .max_steps = 200'000});
+}
+
+// A timer outlives its run's end in the hands of an ordinary thread, which stops it as the run drops it.
+TEST(timers, stopped_from_outside_as_the_run_ends) {
+  check_some(
+      [] {
+        std::unique_ptr<weft::timer> t;
+        atomic<int> made{0};
+        sim::thread outside([&] {
+          while (made.load(acquire) == 0) sim::spin();
+          t->stop();
+        });
+        weft::run({.procs = 2}, [&] {
+          t = std::make_unique<weft::timer>(std::chrono::seconds(1));
+          made.store(1, release);
+        });
+        outside.join();
+      },
+      100'000, whole);
+}
+
+}  // namespace
+}  // namespace weft
