@@ -113,6 +113,10 @@ struct typed_chan {
     return position & static_cast<std::uint32_t>(word::position_mask);
   }
 
+  static const atomic<std::uint32_t>& turn_of(const chan_core& c, std::uint32_t position) {
+    return static_cast<const slot*>(c.ring)[position & c.ring_mask].turn;
+  }
+
   static void hand_over(void* to, void* from) {
     os::plain_write(to);
     os::plain_write(from);
@@ -156,7 +160,7 @@ struct typed_chan {
     delete c;
   }
 
-  static constexpr elem_ops ops{hand_over, ring_put, ring_take, destroy};
+  static constexpr elem_ops ops{hand_over, turn_of, ring_put, ring_take, destroy};
 
   static chan_core* make(std::size_t capacity) {
     if (capacity > max_capacity) throw_bad_capacity(capacity);
@@ -207,10 +211,14 @@ struct typed_chan {
 
   // Into a ring that has room.
   [[gnu::always_inline]] static bool send_to_ring(M* m, chan_core* c, std::uint64_t w, T* from) {
-    // Position head + count is ours. MOVE release -> a select's poll.
+    const std::uint32_t position = word::head_of(w) + word::count_of(w);
+    // relaxed, here and in receive_from_ring: a hint, see chan_core.cc, too_early. ring_put looks again.
+    if (turn_of(*c, position).load(relaxed) != masked(position)) [[unlikely]]
+      return false;
+    // The position is ours. MOVE release -> a select's poll.
     if (!c->word.compare_exchange_strong(w, word::one_more(w), release, relaxed)) [[unlikely]]
       return false;
-    if (ring_put(*c, word::head_of(w) + word::count_of(w), from)) [[unlikely]]
+    if (ring_put(*c, position, from)) [[unlikely]]
       m = self();
     cooperate(m);
     return true;
@@ -218,10 +226,13 @@ struct typed_chan {
 
   // Out of one that is not empty.
   [[gnu::always_inline]] static bool receive_from_ring(M* m, chan_core* c, std::uint64_t w, std::optional<T>* to) {
-    // Position head is ours. MOVE release -> a select's poll.
+    const std::uint32_t position = word::head_of(w);
+    if (turn_of(*c, position).load(relaxed) != masked(position + 1)) [[unlikely]]
+      return false;
+    // The position is ours. MOVE release -> a select's poll.
     if (!c->word.compare_exchange_strong(w, word::one_less(w), release, relaxed)) [[unlikely]]
       return false;
-    if (ring_take(*c, word::head_of(w), to)) [[unlikely]]
+    if (ring_take(*c, position, to)) [[unlikely]]
       m = self();
     cooperate(m);
     return true;

@@ -2,7 +2,9 @@
 
 #include "chan_core.h"
 
+#include <algorithm>
 #include <new>
+#include <utility>
 
 #include "../os/thread.h"
 #include "../sched/go.h"
@@ -13,6 +15,51 @@ namespace weft::rt {
 namespace {
 
 using word::kind;
+
+// True: the caller may be on another M now.
+bool pause_after(std::uint32_t times) {
+  if (times < limits::chan_spins) {
+    for (std::uint32_t i = 0; i < limits::chan_spin_first << times; ++i) cpu_relax();
+    return false;
+  }
+  M* m = self();
+  const bool others = m && (m->p->runnext.load(relaxed) || runq::size(m->p) != 0);  // relaxed, both: a guess
+  weft::yield();  // alone, too: the world may have to be stopped before who is waited for can run
+  // A goroutine alone on its P, or with none but such as wait, would spin out its thread's time slice, milliseconds.
+  if (!others || times % 16 == 0) os::yield_thread();
+  return true;
+}
+
+// Between two tries of one operation: others have moved the word, or have not come to the end of a move. Who lost stays away for a
+// while, longer each time, and who won goes on, with the word's line in its cache, for as many operations: four senders and four receivers
+// on two CPUs, capacity 128: 14 ns an element instead of 95; eight and eight, unbuffered: 20 instead of 70.
+class backoff {
+ public:
+  explicit backoff(caller& me) : me_(me) {}
+  void pause() {
+    if (!std::exchange(early_, false)) {
+      (void)pause_after(std::min(times_++, limits::chan_spins - 1));
+    } else if (pause_after(waits_++)) {
+      me_.m = self();
+      me_.smr = smr_of_thread();
+    }
+  }
+  // The slot of `position` is not ready, and whoever owes it may still be waited for, without a claim to it. Those who wait with one can only
+  // go on in the order of their claims, each when the kernel has come to run it: a queue that never dissolves. (16 Ps on two CPUs,
+  // capacity 1, four and four: 1,800 ns an element; so 75.) Not for ever: then it is claimed, and the next ones pass by.
+  bool too_early(const chan_core& c, std::uint32_t position, std::uint32_t wanted) {
+    // relaxed: a hint. Who claims the position looks again, and acquires.
+    early_ =
+        waits_ < limits::chan_patience && c.ops->turn_of(c, position).load(relaxed) != (wanted & word::position_mask);
+    return early_;
+  }
+
+ private:
+  caller& me_;
+  std::uint32_t times_ = 0;
+  std::uint32_t waits_ = 0;
+  bool early_ = false;
+};
 
 // Publishes the caller by *where: expected -> desired and waits for its partner; `no` when *where held something else. Ends the section,
 // when in one, if it published.
@@ -99,7 +146,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* s
     if (seen) *seen = w;
     return gave_way(chan_result::would_block);
   };
-  for (;;) {
+  for (backoff again(me);; again.pause()) {
     std::uint64_t w = c->word.load(acquire);  // WORD acquire: the seat of a lone select
     switch (word::kind_of(w)) {
       case word::closed:
@@ -108,6 +155,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* s
         std::uint32_t count = word::count_of(w);
         if (c->capacity != 0 && count < c->capacity) {
           std::uint32_t head = word::head_of(w);
+          if (again.too_early(*c, head + count, head + count)) continue;
           // Position head + count is ours. MOVE release -> a select's poll. A failure means that another operation took effect.
           if (!c->word.compare_exchange_weak(w, word::one_more(w), release, relaxed)) continue;
           c->ops->ring_put(*c, head + count, from);
@@ -192,7 +240,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
     if (seen) *seen = w;
     return gave_way(chan_result::would_block);
   };
-  for (;;) {
+  for (backoff again(me);; again.pause()) {
     std::uint64_t w = c->word.load(acquire);  // WORD acquire: the seat of a lone select; what came before a close
     switch (word::kind_of(w)) {
       case word::closed:
@@ -200,6 +248,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
         bool closed = word::kind_of(w) == word::closed;
         if (c->capacity != 0 && word::count_of(w) != 0) {
           std::uint32_t head = word::head_of(w);
+          if (again.too_early(*c, head, head + 1)) continue;
           // Position head is ours. MOVE release -> a select's poll.
           if (!c->word.compare_exchange_weak(w, word::one_less(w), release, relaxed)) continue;
           c->ops->ring_take(*c, head, to);
@@ -255,6 +304,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
             help_close(c, me, w);
           } else {
             head = position_of(w, word::node_of(w));
+            if (c->capacity != 0 && again.too_early(*c, head, head + 1)) continue;
             s = take_first(c, me, w, link::taken);
           }
         }
@@ -371,17 +421,8 @@ void block_forever(wait_reason why) {
 void wait_turn(atomic<std::uint32_t>& turn, std::uint32_t wanted) {
   // Who owes the turn is a few instructions away from it on another core, or has been taken off its core in between, or is a goroutine
   // that waits for a turn itself, perhaps on this very P.
-  for (int i = 0; turn.load(relaxed) != wanted; ++i) {  // relaxed: the caller loads it again, with acquire
-    M* m = self();
-    bool others = m && (m->p->runnext.load(relaxed) || runq::size(m->p) != 0);
-    if (i < 8 || (!others && i < 100)) {
-      cpu_relax();
-      continue;
-    }
-    weft::yield();  // alone, too: the world may have to be stopped before who owes the turn can run
-    // A goroutine alone on its P, or with none but such as wait, would spin out its thread's time slice, milliseconds, at every turn.
-    if (!others || i % 16 == 0) os::yield_thread();
-  }
+  for (std::uint32_t i = 0; turn.load(relaxed) != wanted; ++i)
+    (void)pause_after(i);  // relaxed: the caller loads it again, with acquire
 }
 
 }  // namespace weft::rt

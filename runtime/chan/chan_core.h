@@ -17,7 +17,8 @@
 //     p, then sender and receiver of p + size, of p + 2 * size, ... each wait for it. So every lap of the ring takes two more with it,
 //     and where all go round again and again the whole channel soon stands. (Rejected so far: a ring of indices, SCQ, in which a
 //     stopped thread costs a slot and no more: two more locked instructions per element.)
-// Everybody else's operations complete. Such a wait spins a little, then yields. That is the channel; below it are two locks, each held for
+// Everybody else's operations complete. Such a wait spins a little, then yields; the first part of it (limits::chan_patience) is spent before
+// the position is claimed, so that the wait of one does not become the wait of those behind it (backoff, in chan_core.cc). That is the channel; below it are two locks, each held for
 // some dozens of instructions, once in many operations: that of the nodes' memory (quiesce.h; likewise of selects' seats), and the
 // scheduler's, where a goroutine is readied from outside of its runtime or a P's ring overflows: a thread stopped there, or on its way to
 // wake an M, holds up goroutines of that runtime that wait to be run.
@@ -53,6 +54,7 @@ struct chan_core;
 // The typed moves. `to` is the receiver's std::optional<T>*, `from` the sender's T*.
 struct elem_ops {
   void (*hand_over)(void* to, void* from);  // sender's value straight to the receiver
+  const atomic<std::uint32_t>& (*turn_of)(const chan_core& c, std::uint32_t position);
   // True: the caller may be on another M now.
   bool (*ring_put)(chan_core& c, std::uint32_t position, void* from);
   bool (*ring_take)(chan_core& c, std::uint32_t position, void* to);

@@ -106,7 +106,7 @@ void destroy_timed(chan_core* core) {
   delete c;
 }
 
-constexpr elem_ops timed_ops{traits::hand_over, traits::ring_put, traits::ring_take, destroy_timed};
+constexpr elem_ops timed_ops{traits::hand_over, traits::turn_of, traits::ring_put, traits::ring_take, destroy_timed};
 
 void only_goroutines(const char* what) {
   M* m = self();

@@ -60,6 +60,13 @@ inline constexpr std::size_t smr_batch = real_or_sim<std::size_t>(32, 2);
 inline constexpr std::size_t ring_slots = real_or_sim<std::size_t>(8, 2);
 inline constexpr std::size_t ring_bytes = 256;
 
+// An operation of a channel that has to try again (chan/chan_core.cc) pauses: so many times spinning, the first time so many pauses of
+// the processor (26 ns each on the machine this was set on), each time twice as many; then yielding. It waits so many times for a ring's slot before
+// it claims its position.
+inline constexpr std::uint32_t chan_spins = real_or_sim(5U, 1U);
+inline constexpr std::uint32_t chan_spin_first = real_or_sim(8U, 1U);
+inline constexpr std::uint32_t chan_patience = real_or_sim(100U, 2U);
+
 // Wait lists (chan/wait_list.cc): an appender who had further to go than this moves the hint; so many nodes die between two sweeps.
 inline constexpr std::size_t list_hint_steps = real_or_sim<std::size_t>(4, 1);
 inline constexpr std::uint32_t list_sweep_at = real_or_sim(32U, 2U);
