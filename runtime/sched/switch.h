@@ -59,7 +59,20 @@ bool park_into_scheduler(M* m, atomic<std::uint64_t>& word, std::uint64_t expect
 }
 
 // The current goroutine goes to the tail of its P's ring, for which there is room, and `to` goes on.
+#if WEFT_COMPOSED_SWITCH
 void yield_into(M* m, G* to);
+#else
+[[gnu::always_inline]] inline void yield_into(M* m, G* to) {
+  G* g = m->curg;
+  P* p = m->p;
+  std::uint32_t t = p->runq_tail.load(relaxed);
+  p->runq[t % runq::capacity].store(g, relaxed);  // published by the commit
+  leave_thread(m, g);
+  enter_thread(m, to);
+  // RUNQ-PUBLISH release -> acquire in steal_into: the switch stores the tail once the context is saved.
+  arch::switch_store_inline(&g->ctx, &to->ctx, p->runq_tail.raw(), t + 1);
+}
+#endif
 
 // The scheduler's context hands the thread to `to`; returns when a goroutine parks into it.
 void run_from_scheduler(M* m, G* to);
