@@ -151,34 +151,32 @@ struct typed_chan {
   }
   static void destroy(chan_core* c) {
     if (word::is_list(c->word.load(relaxed))) drop_list(c);  // relaxed: as below
-    if (c->capacity != 0) {
+    if constexpr (!std::is_trivially_destructible_v<T>) {
       std::uint64_t w = c->word.load(relaxed);  // relaxed: the last handle; ordered by refs
-      for (std::uint32_t i = 0, n = word::count_of(w); i < n; ++i)
+      for (std::uint32_t i = 0, n = c->capacity != 0 ? word::count_of(w) : 0; i < n; ++i)
         std::launder(reinterpret_cast<T*>(at(*c, word::head_of(w) + i).room))->~T();
-      delete[] static_cast<slot*>(c->ring);
     }
-    delete c;
+    delete_chan(c);
   }
 
   static constexpr elem_ops ops{hand_over, turn_of, ring_put, ring_take, destroy};
 
   static chan_core* make(std::size_t capacity) {
     if (capacity > max_capacity) throw_bad_capacity(capacity);
-    auto c = std::make_unique<chan_core>();
-    c->ops = &ops;
+    // In a ring of one, "full for position p" and "free for position p + 1" would be the same turn. More than the capacity, where
+    // slots are small: then the slot for a position was emptied long ago, and a receiver that is late holds up nobody.
+    std::size_t size = 0;
     if (capacity != 0) {
-      // In a ring of one, "full for position p" and "free for position p + 1" would be the same turn. More than the capacity, where
-      // slots are small: then the slot for a position was emptied long ago, and a receiver that is late holds up nobody.
-      std::size_t size = 2;
+      size = 2;
       while (size < limits::ring_slots && 2 * size * sizeof(slot) <= limits::ring_bytes) size *= 2;
       while (size < capacity) size *= 2;
-      auto* slots = new slot[size];
-      for (std::size_t i = 0; i < size; ++i) slots[i].turn.store(static_cast<std::uint32_t>(i), relaxed);
-      c->ring = slots;
-      c->ring_mask = static_cast<std::uint32_t>(size - 1);
-      c->capacity = static_cast<std::uint32_t>(capacity);
     }
-    return c.release();
+    chan_core* c = new_chan(ops, size, sizeof(slot), alignof(slot));
+    auto* slots = static_cast<std::byte*>(c->ring);
+    for (std::size_t i = 0; i < size; ++i)
+      (new (slots + i * sizeof(slot)) slot)->turn.store(static_cast<std::uint32_t>(i), relaxed);
+    c->capacity = static_cast<std::uint32_t>(capacity);
+    return c;
   }
 
   // The frequent moves, inline; the table is in word.h. The first four: by w, read just now. False: w is stale.

@@ -334,6 +334,30 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
   }
 }
 
+chan_core* new_chan(const elem_ops& ops, std::size_t slots, std::size_t slot_bytes, std::size_t slot_alignment) {
+  const std::size_t alignment = std::max(alignof(chan_core), slot_alignment);
+  const std::size_t core = (sizeof(chan_core) + slot_alignment - 1) / slot_alignment * slot_alignment;
+  std::size_t bytes = 0;
+  if (__builtin_mul_overflow(slots, slot_bytes, &bytes) || __builtin_add_overflow(bytes, core + alignment, &bytes))
+    throw std::bad_alloc();
+  void* const memory = ::operator new(bytes);
+  const auto at = (reinterpret_cast<std::uintptr_t>(memory) + alignment - 1) / alignment * alignment;
+  auto* c = new (reinterpret_cast<void*>(at)) chan_core;
+  c->memory = memory;
+  c->ops = &ops;
+  if (slots != 0) {
+    c->ring = reinterpret_cast<std::byte*>(c) + core;
+    c->ring_mask = static_cast<std::uint32_t>(slots - 1);
+  }
+  return c;
+}
+
+void delete_chan(chan_core* c) noexcept {
+  void* const memory = c->memory;
+  c->~chan_core();
+  ::operator delete(memory);
+}
+
 bool close_chan(chan_core* c) {
   caller me;
   for (;;) {
