@@ -28,6 +28,16 @@ inline constexpr int max_procs = real_or_sim(1024, 8);
 inline constexpr std::uint32_t runq_capacity = real_or_sim(256U, 4U);
 static_assert((runq_capacity & (runq_capacity - 1)) == 0);
 
+// Per-P deque of goroutines that have not run yet (sched/deque.h); a thief takes one where there are fewer than so many, else up to half.
+inline constexpr std::uint32_t deque_capacity = real_or_sim(1024U, 4U);
+inline constexpr std::uint32_t deque_steal_many = real_or_sim(64U, 3U);
+static_assert((deque_capacity & (deque_capacity - 1)) == 0);
+// Who starts so many on end gives way to them: as many slots as a P keeps (sched/world.h, p_cache_max), so that none goes to the pool and
+// back. By goroutine, and not by the deque's length: a tree that is walked in depth may well have that many waiting.
+inline constexpr std::uint32_t spawn_storm = real_or_sim(128U, 3U);
+// So long may a deque's bottom lie there while newer ones are run: as long as a goroutine of Go's may run before others get their turn.
+inline constexpr std::int64_t deque_patience_ns = real_or_sim(10'000'000, 10);
+
 // The global queue is looked at first on every globq_poll-th pick, so that two goroutines that keep readying each
 // other cannot starve it. Prime, as in Go, so that it does not beat with a program's own period.
 inline constexpr std::uint32_t globq_poll = real_or_sim(61U, 5U);

@@ -17,6 +17,8 @@ const char* to_string(wait_reason r) {
   switch (r) {
     case wait_reason::none:
       return "runnable";
+    case wait_reason::start:
+      return "runnable, not started";
     case wait_reason::chan_send:
       return "chan send";
     case wait_reason::chan_receive:

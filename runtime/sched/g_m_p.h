@@ -34,9 +34,10 @@ struct P;
 struct sched;
 struct smr_record;
 
-// What a goroutine waits for; none: it runs, or could.
+// What a goroutine waits for; none: it runs, or could; start: it could, and has not run yet.
 enum class wait_reason : std::uint8_t {
   none,
+  start,
   chan_send,
   chan_receive,
   chan_send_nil,
@@ -174,6 +175,7 @@ struct P {
   sched* s = nullptr;                  // birth
   std::uint64_t stamp = 0;             // owner: unique numbers, see chan/word.h
   atomic<std::uint32_t> attention{0};  // others set it, under sched's lock: the slow path must stop for the world
+  bool thieves = true;                 // written before there are Ms, and with the world stopped: there are other Ps
   atomic<bool> nag{false};             // sysmon sets and clears: it sleeps; the next runnext here must wake it
 
   // Line 1: the ring's head; thieves write it.
@@ -185,6 +187,11 @@ struct P {
   atomic<std::uint64_t> born{0};  // owner; relaxed: goroutines made and ended here, added up when all is idle
   atomic<std::uint64_t> ended{0};
   atomic<G*> runq[limits::runq_capacity] = {};
+
+  // The same again for those that have not run yet (sched/deque.h): thieves write the head, the owner the rest.
+  alignas(64) atomic<std::uint32_t> deque_head{0};
+  alignas(64) atomic<std::uint32_t> deque_tail{0};
+  atomic<G*> deque[limits::deque_capacity] = {};
 
   // Others push, the owner takes: goroutines that are bound to this P.
   alignas(64) atomic<waiter*> inbox{nullptr};

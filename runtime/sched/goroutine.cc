@@ -123,6 +123,7 @@ void to_pool(sched* s, G* g) {
 void goroutine_main(void* arg) {
   arrived_fresh();
   G* g = static_cast<G*>(arg);
+  g->why.store(wait_reason::none, relaxed);  // relaxed: ours, and reports'
   g->entry(g);
   if (g->locals) [[unlikely]]
     end_locals(g);  // on this stack, and while it is a goroutine like any other: destructors may park
@@ -242,7 +243,21 @@ void launch(M* m, G* g, void (*entry)(G*)) {
   arch::make_first_frame(g->ctx, top, goroutine_main, g);
   make_fiber(g);
   p->born.store(p->born.load(relaxed) + 1, relaxed);  // one writer
-  ready(m, g);
+  if (g->affinity.load(relaxed) != m->s) {
+    ready(m, g);  // bound
+  } else {
+    g->why.store(wait_reason::start, relaxed);  // relaxed: this P's, until it has moved on
+    displace_runnext(m, g);
+    P::parts& mine = *p->more;
+    if (mine.spawner != m->curg) {
+      mine.spawner = m->curg;
+      mine.spawned = 0;
+    }
+    if (++mine.spawned >= limits::spawn_storm) [[unlikely]] {
+      mine.spawned = 0;
+      return give_way_to_deque(m);
+    }
+  }
   cooperate(m);
 }
 

@@ -131,10 +131,26 @@ void ready_slow(waiter* w) {
   P* p = m->p;
   if (g->affinity.load(relaxed) != s && g->affinity.load(relaxed) != p) return ready_bound(s, g);
   // The last one readied runs next; the one before it takes the ring's tail, where others may steal it.
+  displace_runnext(m, g);
+}
+
+void displace_runnext(M* m, G* g) {
+  P* p = m->p;
   G* old = take_runnext(p);
   put_runnext(p, g);
-  if (old) queue_local(m, old);
-  call_for_help(s, p, runq::size(p));
+  if (old) {
+    if (old->why.load(relaxed) == wait_reason::start && old->affinity.load(relaxed) == m->s)
+      queue_started(m, old);
+    else
+      queue_local(m, old);
+  }
+  call_for_help(m->s, p, waiting(p));
+}
+
+void give_way_to_deque(M* m) {
+  if (!m->curg || m->more->no_switch != 0) return;
+  m->p->more->deque_owed = deque::size(m->p);
+  yield();
 }
 
 void call_for_help(sched* s, P* p, std::uint32_t spare) {
@@ -165,7 +181,7 @@ void cooperate_slow(M* m) {
   P* p = m->p;
   refill(p);
   if (p->attention.load(relaxed)) return yield_to_scheduler(m);
-  if (p->runnext.load(relaxed) || runq::size(p) || m->s->globq_size.load(relaxed) || p->inbox.load(relaxed)) yield();
+  if (p->runnext.load(relaxed) || waiting(p) || m->s->globq_size.load(relaxed) || p->inbox.load(relaxed)) yield();
 }
 
 void block_thread(thread_waiter& w) {
@@ -176,26 +192,17 @@ void block_thread(thread_waiter& w) {
 
 namespace weft {
 
-void yield() {
-  using namespace rt;
-  M* m = self();
+namespace rt {
+namespace {
+
+WEFT_NOINLINE void yield_slow(M* m) {
   if (!m || !m->curg || m->more->no_switch != 0) return os::yield_thread();
   P* p = m->p;
   G* g = m->curg;
-  // The frequent case, pick_next's in short: nothing is asked of this P, nobody is bound, and the ring's oldest goes on, which leaves room
-  // for this one: 8 ns instead of 12.
-  G* to = nullptr;
-  if (const std::int32_t left = p->budget.load(relaxed) - limits::switch_cost;
-      left >= 0 && !p->attention.load(relaxed) && !p->runnext.load(relaxed) && !p->inbox.load(relaxed) &&
-      g->affinity.load(relaxed) == m->s && (to = runq::get(p)) != nullptr) [[likely]] {
-    p->budget.store(left, relaxed);
-    if (to->affinity.load(relaxed) == m->s || eligible(m, to)) [[likely]]
-      return yield_into(m, to);
-  }
   if (p->attention.load(relaxed)) return yield_to_scheduler(m);
   if (runq::size(p) == runq::capacity || (g->affinity.load(relaxed) != m->s && g->affinity.load(relaxed) != p))
     return yield_to_scheduler(m);
-  to = pick_next(m);
+  G* to = pick_next(m);
   if (!to) return;
   if (runq::size(p) == runq::capacity) {  // the pick filled it up from the global queue
     g_list one;
@@ -203,6 +210,28 @@ void yield() {
     queue_global(m->s, one);
     return yield_to_scheduler(m);
   }
+  yield_into(m, to);
+}
+
+}  // namespace
+}  // namespace rt
+
+void yield() {
+  using namespace rt;
+  M* m = self();
+  if (!m || !m->curg || m->more->no_switch != 0) [[unlikely]]
+    return yield_slow(m);
+  P* p = m->p;
+  // The frequent case, pick_next's in short: nothing is asked of this P, nobody is bound or new, and the ring's oldest goes on, which leaves
+  // room for this one: 8 ns instead of 12.
+  const std::int32_t left = p->budget.load(relaxed) - limits::switch_cost;
+  if (left < 0 || p->attention.load(relaxed) || p->runnext.load(relaxed) || p->inbox.load(relaxed) ||
+      deque::size(p) != 0 || m->curg->affinity.load(relaxed) != m->s) [[unlikely]]
+    return yield_slow(m);
+  G* to = runq::get(p);
+  if (!to || (to->affinity.load(relaxed) != m->s && !eligible(m, to))) [[unlikely]]
+    return yield_slow(m);
+  p->budget.store(left, relaxed);
   yield_into(m, to);
 }
 

@@ -4,15 +4,17 @@
 // list of sources:
 //   1. runnext         readied last by this P: its data is in this core's cache
 //   2. the inbox       goroutines bound to this P, readied by others
-//   3. the ring        this P's other goroutines, oldest first
+//   3. the ring        this P's other goroutines, oldest first, and
+//      the deque       those that have not run yet, newest first: by turns when both have some (local)
 //   4. the global queue
-//   5. other Ps' rings (runq.cc)
+//   5. other Ps' rings and deques (runq.cc, deque.cc)
 // Every limits::globq_poll picks others get their turn, which keeps a pair that readies each other from starving the rest: the head
-// of the global queue and one of the P's own, from the ring and the inbox by turns, run next, and the runnext goes to the tail.
+// of the global queue and one of the P's own, from ring and deque or from the inbox by turns, run next, and the runnext goes to the tail.
 // They take turns at being the first as well, for the second is only a runnext: whom the first one readies takes its place.
 
 #include <algorithm>
 
+#include "../base/check.h"
 #include "world.h"
 
 namespace weft::rt {
@@ -44,6 +46,15 @@ void queue_local(M* m, G* g) {
   }
   batch.push_back(g);
   queue_global(m->s, batch);
+}
+
+void queue_started(M* m, G* g) {
+  P* p = m->p;
+  if (deque::push(p, g)) return;
+  g_list batch;
+  deque::take_oldest(p, deque::capacity / 2, batch);
+  queue_global(m->s, batch);
+  if (!deque::push(p, g)) fatal("queue_started: the deque is full, half of it having been taken");
 }
 
 G* get_global(M* m, bool fill_ring) {
@@ -102,10 +113,43 @@ G* ring(M* m) {
   return nullptr;
 }
 
+// From the deque, as long as somebody in the ring lets them go first.
+G* owed(M* m) {
+  std::uint32_t& n = m->p->more->deque_owed;
+  if (n == 0) return nullptr;
+  G* g = deque::pop(m->p);
+  n = g ? n - 1 : 0;
+  return g;
+}
+
+// The ring's oldest or the deque's newest, by turns when both have some; but who gave way to the deque (park.cc) waits for as many as it found there.
+G* local(M* m) {
+  if (G* g = owed(m)) return g;
+  if ((m->p->budget.load(relaxed) & limits::switch_cost) != 0)
+    if (G* g = ring(m)) return g;
+  if (G* g = deque::pop(m->p)) return g;
+  return ring(m);
+}
+
 G* global(M* m, bool fill_ring) {
   while (G* g = get_global(m, fill_ring))
     if (eligible(m, g)) return g;
   return nullptr;
+}
+
+// The deque's bottom, where nobody has been for long: the oldest goes to the ring, where all have their turn. One at a time: of a tree each is a
+// large part, and begins to be walked beside the others.
+void age_deque(M* m, std::int64_t now) {
+  P* p = m->p;
+  P::parts& mine = *p->more;
+  const std::uint32_t head = p->deque_head.load(relaxed);  // relaxed: a look
+  if (head != mine.deque_seen_head || mine.deque_since_ns == 0) {
+    mine.deque_seen_head = head;
+    mine.deque_since_ns = now;
+  } else if (now - mine.deque_since_ns >= limits::deque_patience_ns) {
+    if (G* oldest = deque::take_oldest(p)) queue_local(m, oldest);
+    mine.deque_since_ns = 0;
+  }
 }
 
 // The budget is spent: everybody else's turn first.
@@ -113,13 +157,29 @@ G* look_round(M* m) {
   P* p = m->p;
   refill(p);
   if (p->attention.load(relaxed)) return nullptr;  // relaxed: a request; what it is about is read under lk
-  if (timer_heap& timers = p->more->timers;
-      timers.first.load(relaxed) != timer_heap::never)  // relaxed: the owner's hint
-    run_timers(timers, os::now_ns());
+  timer_heap& timers = p->more->timers;
+  const bool timed = timers.first.load(relaxed) != timer_heap::never;  // relaxed: the owner's hint
+  const bool newer = deque::size(p) != 0;
+  if (!newer) p->more->deque_since_ns = 0;
+  if (timed || newer) {
+    const std::int64_t now = os::now_ns();
+    if (newer) age_deque(m, now);
+    if (timed) run_timers(timers, now);
+  }
   std::uint32_t turn = p->rounds.load(relaxed);
   G* shared = global(m, false);
-  G* own = (turn & 2) != 0 ? ring(m) : get_inbox(m);
+  G* own = owed(m);
+  if (!own) own = (turn & 2) != 0 ? ring(m) : get_inbox(m);
   if (!own) own = (turn & 2) != 0 ? get_inbox(m) : ring(m);
+  if (!own && !shared) {
+    // Into the deque, and who was to run next stays on top of it: a tree is still walked in depth.
+    if (G* g = deque::pop(p)) {
+      if (G* next = take_runnext(p)) {
+        if (next->affinity.load(relaxed) != m->s || !deque::push(p, next)) queue_local(m, next);
+      }
+      return g;
+    }
+  }
   if (!shared && !own) return nullptr;
   if (G* next = take_runnext(p)) queue_local(m, next);
   if (!shared || !own) return shared ? shared : own;
@@ -144,7 +204,7 @@ G* pick_next(M* m) {
   if (G* g = take_runnext(p)) return g;
   // The inbox before the ring: what thieves took by mistake and sent back has waited there already.
   if (G* g = get_inbox(m)) return g;
-  if (G* g = ring(m)) return g;
+  if (G* g = local(m)) return g;
   return global(m, true);
 }
 

@@ -51,7 +51,7 @@ bool looks_like_work(sched* s) {
   if (s->globq_size.load(relaxed) != 0) return true;  // relaxed: after a fence, see SUBMIT-IDLE
   int n = s->nprocs.load(acquire);
   for (int i = 0; i < n; ++i)
-    if (runq::size(proc(s, i)) != 0) return true;
+    if (waiting(proc(s, i)) != 0) return true;
   return false;
 }
 
@@ -89,7 +89,7 @@ G* watch_inbox(M* m) {
   return nullptr;
 }
 
-bool runq_or_next(const P* p) { return has_runnext(p) || runq::size(p) != 0; }
+bool has_work(const P* p) { return has_runnext(p) || waiting(p) != 0; }
 
 // Runs what is overdue on other Ps, whose goroutines compute, or which idle.
 bool steal_timers(M* m) {
@@ -117,8 +117,11 @@ G* spin(M* m, std::uint32_t rounds) {
     auto start = static_cast<int>(m->rand.below(static_cast<std::uint32_t>(n)));
     for (int i = 0; i < n; ++i) {
       P* victim = proc(s, start + i < n ? start + i : start + i - n);
-      if (victim == p || runq::size(victim) == 0) continue;
-      if (G* g = runq::steal_into(p, victim)) return g;
+      if (victim == p) continue;
+      if (runq::size(victim) != 0)
+        if (G* g = runq::steal_into(p, victim)) return g;
+      if (deque::size(victim) != 0)
+        if (G* g = deque::steal_into(p, victim)) return g;
     }
     if (G* g = get_global(m, true)) return g;
     if (steal_timers(m)) return nullptr;  // what they readied is in our own queue
@@ -424,7 +427,7 @@ G* find_runnable(M* m) {
             g ? std::min(rounds * 2, limits::spin_rounds_max) : std::max(rounds - rounds / 4, limits::spin_rounds_min),
             relaxed);
     }
-    if (!g && runq_or_next(m->p)) continue;
+    if (!g && has_work(m->p)) continue;
     if (g) {
       if (m->spinning) {
         stop_spinning(m);

@@ -5,7 +5,7 @@
 //     not switched in between, is stolen and given to an idle P. A look takes place every `tick`, so it waits two ticks at most,
 //     and what it takes to wake a thread.
 //   * The same for one goroutine that a second ready has pushed from runnext into the ring (park.cc, ready_slow): nobody was woken for it
-//     either. If the ring's head has not moved between two looks, an idle P is woken to come and take it.
+//     either. If the heads of ring and deque have not moved between two looks, an idle P is woken to come and take it.
 //   * Stacks that were needed at a peak go back to the kernel.
 //
 // It costs nothing when there is nothing to watch. After some looks that saw no runnext it sleeps, having set P::nag everywhere: the next
@@ -75,20 +75,21 @@ bool look(sched* s, bool may_steal) {
     P* p = proc(s, i);
     P::parts& mine = *p->more;
     bool there = has_runnext(p);
-    bool waiting = runq::size(p) != 0;
-    std::uint32_t head = p->runq_head.load(relaxed);
+    bool waits = waiting(p) != 0;
+    // The deque's head moves by thieves alone: what the owner does not come down to waits there, however much it runs.
+    std::uint32_t head = p->runq_head.load(relaxed) + p->deque_head.load(relaxed);
     std::uint32_t rounds = p->rounds.load(relaxed);
     std::int32_t budget = p->budget.load(relaxed);
-    any = any || there || waiting;
+    any = any || there || waits;
     if (there && may_steal && mine.seen_runnext && mine.seen_rounds == rounds && mine.seen_budget == budget &&
         s->nidle.load(relaxed) != 0) {
       rescue(s, p);
       there = false;
     }
-    if (waiting && may_steal && mine.seen_waiting && mine.seen_head == head) {
+    if (waits && may_steal && mine.seen_waiting && mine.seen_head == head) {
       wake_p(s);  // without a fence: a look that comes too early is made good by the next
     }
-    mine.seen_waiting = waiting;
+    mine.seen_waiting = waits;
     mine.seen_head = head;
     mine.seen_runnext = there;
     mine.seen_rounds = rounds;

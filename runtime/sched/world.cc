@@ -121,6 +121,7 @@ void drain(sched* s, P* p) {
   g_list batch;
   if (G* g = take_runnext(p)) batch.push_back(g);
   while (G* g = runq::get(p)) batch.push_back(g);
+  deque::take_oldest(p, deque::capacity, batch);
   waiter* w = p->inbox.exchange(nullptr, acquire);  // INBOX acquire <- ready_bound
   while (w) {
     os::plain_read(&w->next);
@@ -204,7 +205,7 @@ quiet quiescence(sched* s) {
     if (!p) break;
     // relaxed here and below: every P is idle, so what its M wrote came by lk; an inbox is looked at after R2
     if (p->more->timers.first.load(relaxed) != timer_heap::never) timers = true;
-    if (runq::size(p) != 0 || has_runnext(p) || p->inbox.load(relaxed)) return quiet::no;
+    if (waiting(p) != 0 || has_runnext(p) || p->inbox.load(relaxed)) return quiet::no;
     born += p->born.load(relaxed);
     ended += p->ended.load(relaxed);
   }
@@ -265,6 +266,7 @@ void run_world(const options& o, void (*entry)(G*), void* closure, const void* s
   // relaxed, both: before there are threads
   for (int i = 0; i < set.procs; ++i) s->allp[i].store(new_p(s, i), relaxed);
   s->nprocs.store(set.procs, relaxed);
+  proc(s, 0)->thieves = set.procs > 1;
   M* m = new_m(s);
   s->m0 = m;
   m->p = proc(s, 0);
@@ -351,6 +353,7 @@ int set_procs(int n) {
   }
   s->nprocs.store(n, release);  // ALLP release -> acquire in whoever counts to it: those Ps are there
   os::fence_full();             // SHRINK, see ready_bound
+  proc(s, 0)->thieves = n > 1;
   for (int i = n; i < old; ++i) {
     P* p = proc(s, i);
     if (p == m->p) {

@@ -16,6 +16,7 @@
 #include "../os/clock.h"
 #include "../os/signal.h"
 #include "../os/thread.h"
+#include "deque.h"
 #include "go.h"
 #include "park.h"
 #include "stack.h"
@@ -26,6 +27,7 @@ namespace weft::rt {
 inline constexpr std::size_t m_stack_bytes = 256 << 10;
 // Free slots of the default size that a P keeps for itself.
 inline constexpr std::uint32_t p_cache_max = 128;
+static_assert(limits::simulated || limits::spawn_storm == p_cache_max);
 inline constexpr std::uint32_t p_cache_idle = 32;
 
 struct M::parts {
@@ -49,6 +51,12 @@ struct P::parts {
   heap_of_p own_timers;
   timer_heap& timers = own_timers.heap();
   std::uint32_t inbox_rounds = 0;  // owner: how long to watch the inbox before anything else; adapts
+  G* spawner = nullptr;            // owner: who started a goroutine last; only compared
+  std::uint32_t spawned = 0;       // owner: how many it has started, and nobody else any
+  std::uint32_t deque_owed = 0;    // owner: so many from the deque before the ring has its turn (schedule.cc, local)
+  // Owner: where the deque's bottom was when it was first seen there, and when that was. Zero: it was empty, or has been seen to.
+  std::uint32_t deque_seen_head = 0;
+  std::int64_t deque_since_ns = 0;
   // sysmon only: what it saw at its last look.
   std::uint32_t seen_rounds = 0;
   std::int32_t seen_budget = 0;
@@ -116,9 +124,12 @@ inline void refill(P* p) {
   p->budget.store(limits::slice, relaxed);
   p->rounds.store(p->rounds.load(relaxed) + 1, relaxed);  // no RMW: the owner's
 }
-void schedule(M* m);                         // on g0, until the run is over
-G* pick_next(M* m);                          // the next goroutine of this P without going to the scheduler, or null
-void queue_local(M* m, G* g);                // tail of the ring, overflow to the global queue; no wake
+void schedule(M* m);             // on g0, until the run is over
+G* pick_next(M* m);              // the next goroutine of this P without going to the scheduler, or null
+void queue_local(M* m, G* g);    // tail of the ring, overflow to the global queue; no wake
+void queue_started(M* m, G* g);  // top of the deque, likewise: one that has not run yet
+// Goroutines that wait in p's ring and deque, where others may take them. A hint, for anyone.
+inline std::uint32_t waiting(const P* p) { return runq::size(p) + deque::size(p); }
 void queue_global(sched* s, g_list& batch);  // takes all
 G* get_global(M* m, bool fill_ring);         // one to run; with fill_ring, a fair share of the rest into the ring
 G* get_inbox(M* m);
@@ -154,6 +165,10 @@ void after_switch(M* m);                               // on g0: what a goroutin
 // park.cc
 // `spare` goroutines wait in p's ring while its M runs another: sees to it that somebody comes for them.
 void call_for_help(sched* s, P* p, std::uint32_t spare);
+// The current goroutine has started more than it should before they run: it goes on behind those in the deque.
+void give_way_to_deque(M* m);
+// g becomes m->p's runnext. What was that takes the ring's tail, or, when it has not run yet, the deque's top.
+void displace_runnext(M* m, G* g);
 
 // sysmon.cc
 // Whoever puts a P on the idle list, then, after a full fence: SYSMON-IDLE. (nprocs: a change of it wakes sysmon anyway.)
