@@ -35,6 +35,13 @@ static_assert((deque_capacity & (deque_capacity - 1)) == 0);
 // Who starts so many on end gives way to them: as many slots as a P keeps (sched/world.h, p_cache_max), so that none goes to the pool and
 // back. By goroutine, and not by the deque's length: a tree that is walked in depth may well have that many waiting.
 inline constexpr std::uint32_t spawn_storm = real_or_sim(128U, 3U);
+// Who starts goroutines looks whether another P would take some when two wait, and then at every so many more.
+inline constexpr std::uint32_t help_every = real_or_sim(16U, 4U);
+// A thief whose goroutines took less than this each, from one look for work to the next, stays away from deques: for so long the first time, twice
+// as long the next, and at most; sysmon promises 100 us.
+inline constexpr std::int64_t steal_worth_ns = real_or_sim(1'000, 1);
+inline constexpr std::int64_t stay_away_first_ns = real_or_sim(1'000, 1);
+inline constexpr std::int64_t stay_away_max_ns = real_or_sim(32'000, 2);
 // So long may a deque's bottom lie there while newer ones are run: as long as a goroutine of Go's may run before others get their turn.
 inline constexpr std::int64_t deque_patience_ns = real_or_sim(10'000'000, 10);
 
@@ -51,6 +58,9 @@ inline constexpr std::size_t stack_guard_batch_max = real_or_sim<std::size_t>(64
 // further one twice the last, up to the large one: a million slots of 64 KiB then lie in some 70 reservations.
 inline constexpr std::size_t stack_chunk_min = real_or_sim<std::size_t>(64, 1) << 20;
 inline constexpr std::size_t stack_chunk_max = real_or_sim<std::size_t>(1024, 2) << 20;
+
+// Stack pool: the pages of slots beyond so many are brought in a batch at a time.
+inline constexpr std::size_t stack_populate_from = real_or_sim<std::size_t>(64, 2);
 
 // Stack pool: slots given back to the kernel between two looks at the pool's lock.
 inline constexpr std::size_t stack_trim_batch = 256;

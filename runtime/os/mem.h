@@ -32,6 +32,12 @@ void release(void* p, std::size_t bytes) noexcept;
 // may span many stacks. False: the kernel keeps the pages as they are (mlocked memory before Linux 5.18).
 bool discard(void* p, std::size_t bytes) noexcept;
 
+// Brings in one page at each of n addresses (multiples of page_size(), n at most populate_max), by one system call where the kernel
+// offers that for several ranges (Linux 6.13): a hint, without effect where it does not. The fault of a page costs 700 to 12,000 ns, by the
+// machine, a page here a fifth to a half of it.
+inline constexpr std::size_t populate_max = 64;
+void populate(void* const* pages, std::size_t n) noexcept;
+
 // As discard(), and takes all guards away and gives the page tables back as well (4 KiB for every 2 MiB of
 // stacks, which discard() must keep, the markers being in them). For a concurrent reader the range is at every moment
 // mapped: it sees old bytes or zeros. False: nothing has changed.

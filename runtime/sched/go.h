@@ -59,16 +59,25 @@ namespace rt {
 
 WEFT_API G* new_goroutine(M* m, const go_options& o, const void* started_at);
 WEFT_API G* new_goroutine_here(const go_options& o);
+WEFT_API G* new_goroutine_here();  // without options: half the instructions
+[[noreturn]] WEFT_API void throw_no_closure_room(const G* g, std::size_t bytes);
 // `bytes` of the new goroutine's stack, for its closure. Throws std::length_error when it leaves no room to run in.
-WEFT_API void* closure_room(G* g, std::size_t bytes, std::size_t align);
+inline void* closure_room(G* g, std::size_t bytes, std::size_t align) {
+  constexpr std::size_t room_min = 8 << 10;  // to run in, below the closure
+  auto top = reinterpret_cast<std::uintptr_t>(g->closure);
+  auto lo = reinterpret_cast<std::uintptr_t>(g->stack_lo);
+  if (bytes + align + room_min > top - lo) [[unlikely]]
+    throw_no_closure_room(g, bytes);
+  return reinterpret_cast<void*>((top - bytes) & ~(align - 1));
+}
 WEFT_API void launch(M* m, G* g, void (*entry)(G*));
 WEFT_API void abandon(G* g) noexcept;
 WEFT_API void run_world(const options& o, void (*entry)(G*), void* closure, const void* started_at);
 
+// g: new, not seen by anybody.
 template <class F, class... Args>
-void start(const go_options& o, F&& f, Args&&... args) {
+void start(G* g, F&& f, Args&&... args) {
   using closure = std::tuple<std::decay_t<F>, std::decay_t<Args>...>;
-  G* g = new_goroutine_here(o);
   try {
     g->closure = new (closure_room(g, sizeof(closure), alignof(closure)))
         closure(std::forward<F>(f), std::forward<Args>(args)...);
@@ -94,11 +103,11 @@ void start(const go_options& o, F&& f, Args&&... args) {
 // Only from a goroutine: std::logic_error elsewhere.
 template <class F, class... Args>
 requires std::invocable<std::decay_t<F>, std::decay_t<Args>...>
-void go(F&& f, Args&&... args) { rt::start(go_options{}, std::forward<F>(f), std::forward<Args>(args)...); }
+void go(F&& f, Args&&... args) { rt::start(rt::new_goroutine_here(), std::forward<F>(f), std::forward<Args>(args)...); }
 
 template <class F, class... Args>
 requires std::invocable<std::decay_t<F>, std::decay_t<Args>...>
-void go(const go_options& o, F&& f, Args&&... args) { rt::start(o, std::forward<F>(f), std::forward<Args>(args)...); }
+void go(const go_options& o, F&& f, Args&&... args) { rt::start(rt::new_goroutine_here(o), std::forward<F>(f), std::forward<Args>(args)...); }
 
 // Makes a runtime, runs f() as its first goroutine, and returns f's result once every goroutine has ended. The calling thread
 // becomes one of the runtime's. Afterwards no thread, mapping or goroutine is left.

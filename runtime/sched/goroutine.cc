@@ -41,9 +41,6 @@ namespace weft::rt {
 namespace {
 
 constexpr std::size_t name_max = 47;
-// What a goroutine must at least have to run in, below its closure.
-constexpr std::size_t room_min = 8 << 10;
-
 // Goroutine ids: P's hand them out in ranges. relaxed: uniqueness is all that is asked.
 atomic<std::uint64_t> next_id_range{1};
 constexpr std::uint64_t id_range = 256;
@@ -71,6 +68,14 @@ G* g_at(const stack_slot& where, unsigned size_class) {
 G* refill(M* m) {
   stack_slot got[p_cache_max / 4];
   std::size_t n = m->s->stacks.alloc_batch(m->s->default_class, got, p_cache_max / 4);
+  void* pages[p_cache_max / 4];  // the top ones, where G, closure and first frames lie
+  std::size_t cold = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const auto last = reinterpret_cast<std::uintptr_t>(got[i].top) - 1;
+    if (got[i].cold) pages[cold++] = reinterpret_cast<void*>(last & ~(os::page_size() - 1));
+  }
+  static_assert(p_cache_max / 4 <= os::populate_max);
+  if (cold != 0) os::populate(pages, cold);
   P::parts* cache = m->p->more;
   for (std::size_t i = n; i-- > 1;) {
     G* g = g_at(got[i], m->s->default_class);
@@ -159,35 +164,24 @@ void after_switch(M* m) {
   }
 }
 
-G* new_goroutine(M* m, const go_options& o, const void* started_at) {
-  P* p = m->p;
-  sched* s = m->s;
-  unsigned size_class = s->default_class;
-  if (o.stack_size != 0) size_class = stack_pool::class_of(resolve_stack_size(o.stack_size, 0));
-  if (o.home < -1 || o.home >= max_procs)
-    throw std::invalid_argument("weft::go: home " + std::to_string(o.home) + " is not in [-1, " +
-                                std::to_string(max_procs) + ")");
-  G* g;
-  if (size_class == s->default_class) {
-    P::parts* cache = p->more;
-    g = cache->free;
-    if (g) [[likely]] {
-      cache->free = static_cast<G*>(g->next);
-      --cache->nfree;
-    } else {
-      g = refill(m);
-    }
-  } else {
-    stack_slot one;
-    s->stacks.alloc_batch(size_class, &one, 1);
-    g = g_at(one, size_class);
-  }
+namespace {
+
+// A slot of the default size, from the P's own.
+[[gnu::always_inline]] inline G* take_slot(M* m) {
+  P::parts* cache = m->p->more;
+  G* g = cache->free;
+  if (!g) [[unlikely]]
+    return refill(m);
+  cache->free = static_cast<G*>(g->next);
+  --cache->nfree;
+  return g;
+}
+
+[[gnu::always_inline]] inline void be_born(M* m, G* g, void* place, const void* started_at) {
 #if WEFT_ASAN
   __asan_unpoison_memory_region(g->stack_lo, g->stack_size);  // the last goroutine's frames left their red zones
 #endif
-  g->s = s;
-  void* place = s;
-  if (o.home >= 0) place = proc(s, o.home % s->nprocs.load(relaxed));
+  g->s = m->s;
   g->affinity.store(place, relaxed);
   g->started_at = started_at;
   g->saved_errno = 0;
@@ -196,7 +190,34 @@ G* new_goroutine(M* m, const go_options& o, const void* started_at) {
   g->locals = nullptr;
   g->name = nullptr;
   g->closure = g;  // the room below ends here
-  g->id.store(new_id(p), relaxed);
+  g->id.store(new_id(m->p), relaxed);
+}
+
+[[noreturn]] WEFT_NOINLINE void throw_outside() { throw std::logic_error("weft::go called outside of weft::run"); }
+
+[[noreturn]] WEFT_NOINLINE void throw_bad_home(int home) {
+  throw std::invalid_argument("weft::go: home " + std::to_string(home) + " is not in [-1, " +
+                              std::to_string(max_procs) + ")");
+}
+
+}  // namespace
+
+G* new_goroutine(M* m, const go_options& o, const void* started_at) {
+  sched* s = m->s;
+  unsigned size_class = s->default_class;
+  if (o.stack_size != 0) size_class = stack_pool::class_of(resolve_stack_size(o.stack_size, 0));
+  if (o.home < -1 || o.home >= max_procs) throw_bad_home(o.home);
+  G* g;
+  if (size_class == s->default_class) {
+    g = take_slot(m);
+  } else {
+    stack_slot one;
+    s->stacks.alloc_batch(size_class, &one, 1);
+    g = g_at(one, size_class);
+  }
+  void* place = s;
+  if (o.home >= 0) place = proc(s, o.home % s->nprocs.load(relaxed));
+  be_born(m, g, place, started_at);
   if (!o.name.empty()) {
     std::size_t n = std::min(o.name.size(), name_max);
     char* name = static_cast<char*>(closure_room(g, n + 1, 1));
@@ -210,17 +231,22 @@ G* new_goroutine(M* m, const go_options& o, const void* started_at) {
 
 WEFT_NOINLINE G* new_goroutine_here(const go_options& o) {
   M* m = self();
-  if (!m || !m->curg) throw std::logic_error("weft::go called outside of weft::run");
+  if (!m || !m->curg) throw_outside();
   return new_goroutine(m, o, __builtin_return_address(0));
 }
 
-void* closure_room(G* g, std::size_t bytes, std::size_t align) {
-  auto top = reinterpret_cast<std::uintptr_t>(g->closure);
-  auto lo = reinterpret_cast<std::uintptr_t>(g->stack_lo);
-  if (bytes + align + room_min > top - lo)
-    throw std::length_error("weft::go: a closure of " + std::to_string(bytes) + " bytes leaves no room on a stack of " +
-                            std::to_string(g->stack_size >> 10) + " KiB");
-  return reinterpret_cast<void*>((top - bytes) & ~(align - 1));
+WEFT_NOINLINE G* new_goroutine_here() {
+  M* m = self();
+  if (!m || !m->curg) [[unlikely]]
+    throw_outside();
+  G* g = take_slot(m);
+  be_born(m, g, m->s, __builtin_return_address(0));
+  return g;
+}
+
+void throw_no_closure_room(const G* g, std::size_t bytes) {
+  throw std::length_error("weft::go: a closure of " + std::to_string(bytes) + " bytes leaves no room on a stack of " +
+                          std::to_string(g->stack_size >> 10) + " KiB");
 }
 
 void abandon(G* g) noexcept {
@@ -248,6 +274,10 @@ void launch(M* m, G* g, void (*entry)(G*)) {
   } else {
     g->why.store(wait_reason::start, relaxed);  // relaxed: this P's, until it has moved on
     displace_runnext(m, g);
+    // Not at each: the fence would be a tenth of a goroutine's life. A P that idles meanwhile looks at the deque before it sleeps, and
+    // sysmon at what it overlooks.
+    const std::uint32_t spare = waiting(p);
+    call_for_help(m->s, p, spare % limits::help_every == 2 ? spare : 0);
     P::parts& mine = *p->more;
     if (mine.spawner != m->curg) {
       mine.spawner = m->curg;

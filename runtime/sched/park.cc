@@ -132,19 +132,18 @@ void ready_slow(waiter* w) {
   if (g->affinity.load(relaxed) != s && g->affinity.load(relaxed) != p) return ready_bound(s, g);
   // The last one readied runs next; the one before it takes the ring's tail, where others may steal it.
   displace_runnext(m, g);
+  call_for_help(s, p, waiting(p));
 }
 
 void displace_runnext(M* m, G* g) {
   P* p = m->p;
   G* old = take_runnext(p);
   put_runnext(p, g);
-  if (old) {
-    if (old->why.load(relaxed) == wait_reason::start && old->affinity.load(relaxed) == m->s)
-      queue_started(m, old);
-    else
-      queue_local(m, old);
-  }
-  call_for_help(m->s, p, waiting(p));
+  if (!old) return;
+  if (old->why.load(relaxed) == wait_reason::start && old->affinity.load(relaxed) == m->s)
+    queue_started(m, old);
+  else
+    queue_local(m, old);
 }
 
 void give_way_to_deque(M* m) {

@@ -151,7 +151,9 @@ std::size_t stack_pool::take_free(size_class_state& c, stack_slot* out, std::siz
         ++from;
         continue;
       }
-      out[got] = k.slot((k.*set).take_first());
+      const std::size_t i = (k.*set).take_first();
+      out[got] = k.slot(i);
+      out[got].cold = set == &chunk::clean && (k.age != 0 || i >= limits::stack_populate_from);
 #if WEFT_ASAN
       // Frames that a goroutine's end left behind poisoned.
       __asan_unpoison_memory_region(out[got].lo, k.usable());

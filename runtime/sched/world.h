@@ -42,6 +42,11 @@ struct M::parts {
   smr_record* guest_smr =
       nullptr;  // this M: for timers that fire inside another section (run_timers); made when first wanted
   std::uint32_t no_switch = 0;        // this M: hold_switches
+  // This M: how many it took from another P's deque last, and when; how long it stays away after that, and until when (spin.cc).
+  std::uint32_t stolen = 0;
+  std::int64_t stole_ns = 0;
+  std::int64_t stay_away_ns = 0;
+  std::int64_t away_until_ns = 0;
   os::alt_stack_memory signal_stack;  // made by who starts the thread, who can take the failure
 };
 
@@ -167,7 +172,7 @@ void after_switch(M* m);                               // on g0: what a goroutin
 void call_for_help(sched* s, P* p, std::uint32_t spare);
 // The current goroutine has started more than it should before they run: it goes on behind those in the deque.
 void give_way_to_deque(M* m);
-// g becomes m->p's runnext. What was that takes the ring's tail, or, when it has not run yet, the deque's top.
+// g becomes m->p's runnext. What was that takes the ring's tail, or, when it has not run yet, the deque's top. No wake.
 void displace_runnext(M* m, G* g);
 
 // sysmon.cc

@@ -29,6 +29,7 @@ namespace weft::os {
 namespace {
 
 // Newer than the C library's headers; the numbers are those of the kernel's (asm-generic/mman-common.h, linux/pidfd.h).
+constexpr int madv_populate_write = 23;
 constexpr int madv_dontneed_locked = 24;
 constexpr int madv_guard_install = 102;
 constexpr int madv_guard_remove = 103;
@@ -43,6 +44,7 @@ constinit atomic<int> forced_kind{unforced};
 // Whether process_madvise() on ourselves works (Linux 6.13; a seccomp filter may object). A hint, hence relaxed: who
 // reads the old value makes one call that is refused.
 constinit atomic<bool> vector_works{true};
+constinit atomic<bool> populate_works{true};  // the same for MADV_POPULATE_WRITE (Linux 5.14)
 
 char* at(void* first, std::size_t stride, std::size_t i) noexcept { return static_cast<char*>(first) + stride * i; }
 
@@ -158,6 +160,17 @@ void release(void* p, std::size_t bytes) noexcept {
 bool discard(void* p, std::size_t bytes) noexcept {
   const keep_errno keep;
   return advise(p, bytes, MADV_DONTNEED) || advise(p, bytes, madv_dontneed_locked);
+}
+
+void populate(void* const* pages, std::size_t n) noexcept {
+  if (!populate_works.load(relaxed)) return;  // relaxed: a hint
+  const keep_errno keep;
+  iovec ranges[populate_max];
+  n = std::min(n, populate_max);
+  for (std::size_t i = 0; i < n; ++i) ranges[i] = {.iov_base = pages[i], .iov_len = page_size()};
+  // Short of memory it ends early, or fails: then the fault does, later, what it would have done.
+  const long done = ::syscall(SYS_process_madvise, pidfd_self, ranges, n, madv_populate_write, 0UL);
+  if (done < 0 && errno != EINTR && errno != EAGAIN && errno != ENOMEM) populate_works.store(false, relaxed);
 }
 
 bool renew(void* p, std::size_t bytes) noexcept {

@@ -18,6 +18,8 @@ void release(void*, std::size_t) noexcept {}
 
 bool discard(void*, std::size_t) noexcept { return false; }
 
+void populate(void* const*, std::size_t) noexcept {}
+
 bool renew(void*, std::size_t) noexcept { return false; }
 
 guard_kind probe_guard_kind() noexcept { return guard_kind::none; }
