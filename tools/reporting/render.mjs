@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+//
+//   node render.mjs REPORT.json OUT NODE_MODULES [CHROMIUM]
+//
+// Writes OUT/index.html, OUT/charts/ID.svg and ID-dark.svg for each chart that has data, and with a browser ID.png. Run by
+// tools/report, which has made REPORT.json and installed NODE_MODULES.
+
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import './figures.js';
+import './charts.js';
+import { page } from './page.mjs';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const [input, out, modules, chromium] = process.argv.slice(2);
+const require = createRequire(join(resolve(modules), 'from-here.js'));
+
+const svg_width = 860;
+
+function svg_of(echarts, chart, theme) {
+  const palette = globalThis.weft_figures.palettes[theme];
+  const height = chart.height(svg_width) + 44;
+  const drawing = echarts.init(null, null, { renderer: 'svg', ssr: true, width: svg_width, height: chart.height(svg_width) });
+  drawing.setOption(chart.option(svg_width, palette));
+  const inner = drawing.renderToSVGString({ useViewBox: true }).replace(/<svg /, `<svg x="0" y="44" `);
+  drawing.dispose();
+  const { escaped } = globalThis.weft_figures;
+  return `<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="${svg_width}" height="${height}" viewBox="0 0 ${svg_width} ${height}" role="img">` +
+    `<title>${escaped(chart.title)}</title><desc>${escaped(chart.alt)}</desc><rect width="100%" height="100%" fill="${palette.ground}"/>` +
+    `<text x="14" y="28" font-family="system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif" font-size="17" font-weight="bold" fill="${palette.text}">${escaped(chart.title)}</text>` +
+    `${inner}</svg>\n`;
+}
+
+async function pngs(files) {
+  const { chromium: browser_type } = require('playwright-core');
+  const browser = await browser_type.launch({
+    executablePath: chromium,
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+  });
+  try {
+    const tab = await browser.newPage({ deviceScaleFactor: 2 });
+    for (const file of files) {
+      const svg = readFileSync(file, 'utf8');
+      const [, height] = /height="(\d+)"/.exec(svg);
+      await tab.setViewportSize({ width: svg_width, height: Number(height) });
+      await tab.setContent(`<!DOCTYPE html><style>body{margin:0}svg{display:block}</style>${svg}`);
+      await tab.screenshot({ path: file.replace(/svg$/, 'png') });
+    }
+  } finally {
+    await browser.close();
+  }
+}
+
+const report = JSON.parse(readFileSync(input, 'utf8'));
+const echarts = require('echarts');
+const charts = globalThis.weft_charts(report);
+
+const folder = join(out, 'charts');
+rmSync(folder, { recursive: true, force: true });
+mkdirSync(folder, { recursive: true });
+const files = [];
+for (const chart of charts.filter((c) => !c.missing)) {
+  writeFileSync(join(folder, `${chart.id}.svg`), svg_of(echarts, chart, 'light'));
+  writeFileSync(join(folder, `${chart.id}-dark.svg`), svg_of(echarts, chart, 'dark'));
+  files.push(join(folder, `${chart.id}.svg`));
+}
+if (chromium) await pngs(files);
+
+const read = (name) => readFileSync(join(here, name), 'utf8');
+const library = readFileSync(join(modules, 'echarts/dist/echarts.min.js'), 'utf8');
+writeFileSync(join(out, 'index.html'), page(report, charts, modules, [library, read('figures.js'), read('charts.js'), read('page.js')], read('page.css')));
