@@ -52,6 +52,8 @@
     return lines;
   }
 
+  const short_metric = { ns_per_op: '', ms: '', bytes_per_task: ', bytes', create_ns: ', creating' };
+
   const log_range = (values) => [
     10 ** Math.floor(Math.log10(Math.min(...values)) - 1e-9),
     10 ** Math.ceil(Math.log10(Math.max(...values)) + 1e-9),
@@ -67,11 +69,14 @@
     const all = rows.flatMap((r) => [r.ns.min, r.ns.median, r.ns.p99].filter((v) => v > 0));
     const [least, most] = log_range(all);
     const decades = Math.log10(most / least);
-    const room = width - (narrow ? 142 : 190) - 80;
-    const label = (group) => ({ color: palette[group], fontWeight: group === 'weft' || group === 'Go' ? 'bold' : 'normal' });
-    const bottom = 18 * legend_lines(names, width) + 10;
+    const size = narrow ? 11 : 12.5;
+    const left = Math.min(Math.max(...rows.map((r) => r.title.length)) * size * 0.56 + 14, width * 0.42);
+    const right = narrow ? 62 : 80;
+    const room = width - left - right;
+    const loud = (group) => group === 'weft' || group === 'Go';
+    const bottom = 19 * legend_lines(names, width) + 12;
     const option = base(palette);
-    option.grid = { left: narrow ? 142 : 190, right: 80, top: 28, bottom };
+    option.grid = { left, right, top: 28, bottom };
     option.legend = legend(palette, names);
     option.xAxis = {
       ...axis(palette, { formatter: (v) => tick(v, room / decades < 52), hideOverlap: true, margin: 6 }),
@@ -85,31 +90,29 @@
     option.yAxis = [
       categories((r) => r.title, {
         axisLabel: {
-          interval: 0, fontSize: narrow ? 11 : 12.5, color: colour, width: narrow ? 134 : 180, overflow: 'truncate',
+          interval: 0, fontSize: size, color: colour, width: left - 10, overflow: 'truncate',
+          formatter: (text, k) => (loud(rows[k].group) ? `{${rows[k].group}|${text}}` : text),
+          rich: Object.fromEntries(['weft', 'Go'].map((g) => [g, { fontWeight: 'bold', fontSize: size, color: palette[g] }])),
         },
       }),
       categories((r) => time(r.ns.median), {
-        position: 'right', axisLabel: { interval: 0, fontSize: narrow ? 11 : 12.5, fontWeight: 'bold', color: colour },
+        position: 'right', axisLabel: { interval: 0, fontSize: size, fontWeight: 'bold', color: colour },
         axisPointer: { show: false },
       }),
     ];
     option.tooltip.trigger = 'axis';
     option.tooltip.axisPointer = { type: 'shadow', axis: 'y', shadowStyle: { color: palette.line, opacity: 0.45 } };
     option.tooltip.formatter = (points) => {
-      const r = rows[points[0].dataIndex];
+      const r = rows[points[0].value[1]];
       const range = r.ns.p99 > 0 ? `<br>min ${time(r.ns.min)}, p99 ${time(r.ns.p99)}` : '';
       return `<strong>${escaped(r.title)}</strong><br>median ${time(r.ns.median)}${range}` + (r.more ? `<br>${escaped(r.more)}` : '');
     };
     option.series = names.map((group) => ({
-      type: 'scatter', name: group, symbolSize: group === 'weft' || group === 'Go' ? 12 : 9,
-      itemStyle: { color: palette[group] }, label: label(group), labelLayout: { hideOverlap: true },
+      type: 'scatter', name: group, symbolSize: loud(group) ? 12 : 9, z: 3,
+      itemStyle: { color: palette[group], opacity: 1 },
       symbol: group === 'weft' ? 'diamond' : group === 'Go' ? 'triangle' : 'circle',
-      data: rows.map((r, k) => (r.group === group ? [r.ns.median, k] : null)).filter(Boolean), z: 3,
+      data: rows.map((r, k) => (r.group === group ? [r.ns.median, k] : null)).filter(Boolean),
     }));
-    for (const s of option.series) {
-      s.label = { show: false };
-      s.data = s.data.map(([x, k]) => ({ value: [x, k] }));
-    }
     // From the least to the 99th percentile.
     option.series.push({
       type: 'custom', silent: true, z: 2, tooltip: { show: false },
@@ -132,7 +135,7 @@
     return {
       id, title, says, columns, rows: table,
       alt: `${title}. From ${sorted[0].title}, ${time(sorted[0].ns.median)}, to ${sorted.at(-1).title}, ${time(sorted.at(-1).ns.median)}.`,
-      height: (width) => 24 * sorted.length + 28 + 18 * legend_lines(groups.filter((g) => rows.some((r) => r.group === g)), width) + 12,
+      height: (width) => 24 * sorted.length + 40 + 19 * legend_lines(groups.filter((g) => rows.some((r) => r.group === g)), width),
       option: (width, palette) => ladder_option(sorted, width, palette),
     };
   }
@@ -163,7 +166,7 @@
     const id = 'headline';
     const compare = (report.documents.compare || { rows: [] }).rows;
     const peers = compare.filter((r) => r.workload === 'pingpong' && r.procs === 1 && r.metric === 'ns_per_op' && r.median);
-    const names = { go: 'Go', threads: 'OS threads, condition variable', crossbeam: 'OS threads, crossbeam', libst: 'State Threads',
+    const names = { go: 'Go', threads: 'OS threads, condvar', crossbeam: 'OS threads, crossbeam', libst: 'State Threads',
       tokio: 'tokio', 'tokio.current_thread': 'tokio, current thread', 'boost.fiber': 'Boost.Fiber' };
     const group = (peer) => (peer === 'weft' ? 'weft' : peer === 'go' ? 'Go' : /threads|crossbeam/.test(peer) ? 'OS thread' : 'other runtimes');
     const rows = peers.map((r) => ({
@@ -275,7 +278,7 @@
         const tone = (k) => (k === names.length ? palette.rest : palette.parts[k % palette.parts.length]);
         option.grid = { left: 62, right: 76, top: 26, bottom: 19 * legend_lines(series, width) + 14 };
         option.legend = legend(palette, series);
-        option.xAxis = { ...axis(palette, { formatter: (v) => `${digits(v)} ns`.replace('.00', ''), hideOverlap: true }), type: 'value', position: 'top', splitNumber: width < 560 ? 3 : 6 };
+        option.xAxis = { ...axis(palette, { formatter: (v) => `${v} ns`, hideOverlap: true }), type: 'value', position: 'top', splitNumber: width < 560 ? 3 : 6 };
         option.yAxis = [
           { type: 'category', inverse: true, data: bars.map((b) => `p = ${b.procs}`), axisLine: { show: false }, axisTick: { show: false }, axisLabel: { color: palette.text, fontSize: 13 } },
           { type: 'category', inverse: true, position: 'right', data: bars.map((b) => time(b.whole_ns)), axisLine: { show: false }, axisTick: { show: false }, axisLabel: { color: palette.text, fontSize: 13, fontWeight: 'bold' }, axisPointer: { show: false } },
@@ -368,7 +371,7 @@
     const rows = document.rows.map((r) => [r.workload, r.procs ?? '', typeof r.median === 'number' ? metric(r.median, r.metric) : `not measured: ${r.unavailable || r.note || 'no reason given'}`, r.metric || '', (r.runs || []).map(digits).join(' '), r.note || '']);
     const columns = ['workload', 'p', 'median', 'metric', 'runs', 'note'];
     if (items.length === 0) return { id, title, missing: 'bench_workloads was run with a single number of Ps: there is no curve', columns, rows };
-    return panels(id, title, 'bench_workloads, medians; lower is better unless the table says otherwise. Each panel has a scale of its own, from zero.', items, columns, rows);
+    return panels(id, title, 'bench_workloads, medians; lower is better unless the table says otherwise. The number of Ps goes to the right; each panel has a scale of its own, from zero.', items, columns, rows);
   }
 
   function beside_go(report) {
@@ -381,16 +384,19 @@
       const mine = rows.filter((r) => `${r.workload}\n${r.metric}` === key);
       const lines = [['weft', 'weft'], ['go', 'Go']].map(([peer, who]) => ({ who, points: mine.filter((r) => r.peer === peer).map((r) => [r.procs, r.median]) }));
       const [workload, unit] = key.split('\n');
-      return { name: workload + (unit === 'ns_per_op' ? '' : `, ${unit.replace(/_/g, ' ')}`), metric: unit, lines: lines.filter((l) => l.points.length > 0) };
+      return { name: workload + (short_metric[unit] ?? `, ${unit}`), metric: unit, lines: lines.filter((l) => l.points.length > 0) };
     }).filter((x) => x.lines.some((l) => l.points.length > 1));
     if (items.length === 0) return { id, title, missing: 'tools/compare was run with a single number of Ps: there is no curve' };
-    return panels(id, title, 'tools/compare, the same programs in turn; time of one operation, or memory of one task. Each panel has a scale of its own, from zero.', items,
+    return panels(id, title, 'tools/compare, the same programs in turn; time of one operation, or memory of one task. The number of Ps goes to the right; each panel has a scale of its own, from zero.', items,
       ['workload', 'runtime', 'p', 'median', 'metric'], rows.map((r) => [r.workload, r.peer, r.procs, metric(r.median, r.metric), r.metric]));
   }
 
   // ---- peers as ratios
 
-  const symbols = ['triangle', 'circle', 'rect', 'roundRect', 'pin', 'emptyCircle', 'emptyTriangle', 'emptyRect'];
+  const symbols = [
+    'triangle', 'circle', 'rect', 'diamond', 'path://M0 0H10L5 9Z', 'path://M2 0L0 2 3 5 0 8 2 10 5 7 8 10 10 8 7 5 10 2 8 0 5 3Z',
+    'path://M4 0H6V4H10V6H6V10H4V6H0V4H4Z', 'roundRect',
+  ];
 
   function ratio_text(v) {
     if (v >= 100) return `\u00d7${Math.round(v).toLocaleString('en-US')}`;
@@ -404,13 +410,13 @@
     const all = [...new Set(document.rows.map((r) => r.peer))].filter((x) => x !== 'weft');
     return [...new Set(document.rows.map((r) => r.procs))].sort((a, b) => a - b).map((p) => {
       const here = document.rows.filter((r) => r.procs === p);
-      const key = (r) => r.workload + (r.metric === 'ns_per_op' ? '' : `, ${r.metric.replace(/_/g, ' ')}`);
+      const key = (r) => r.workload + (short_metric[r.metric] ?? `, ${r.metric}`);
       const names = [...new Set(here.map(key))];
       const good = here.filter((r) => r.peer !== 'weft' && r.ratio > 0);
       const columns = ['workload', 'runtime', 'n', 'least', 'median', 'multiple of weft', 'metric'];
       const rows = here.map((r) => [r.workload, r.peer, r.n.toLocaleString('en-US'), ...(r.median === null || r.median === undefined ? ['', `failed: ${r.failed}`, ''] : [metric(Math.min(...r.runs), r.metric), metric(r.median, r.metric), r.ratio ? ratio_text(r.ratio) : '']), r.metric]);
       const id = `peers-p${p}`;
-      const named = `${title}, p = ${p}`;
+      const named = `${title}, p\u00a0=\u00a0${p}`;
       if (good.length === 0) return { id, title: named, missing: 'no peer gave a figure', columns, rows };
       const shown = all.filter((peer) => good.some((r) => r.peer === peer));
       return {
@@ -422,14 +428,19 @@
           const option = base(palette);
           const narrow = width < 560;
           const [least, most] = log_range([...good.map((r) => r.ratio), 1]);
-          option.grid = { left: narrow ? 128 : 160, right: 24, top: 28, bottom: 19 * legend_lines(shown, width) + 12 };
+          const decades = Math.log10(most / least);
+          const left = Math.max(...names.map((n) => n.length)) * (narrow ? 6.2 : 7) + 14;
+          option.grid = { left, right: 24, top: 28, bottom: 19 * legend_lines(shown, width) + 14 };
           option.legend = legend(palette, shown);
           option.xAxis = {
-            ...axis(palette, { formatter: ratio_text, hideOverlap: true }), type: 'log', logBase: 10, min: least, max: most, position: 'top', minorTick: { show: false },
+            ...axis(palette, {
+              formatter: (v) => (v === 1 ? '{weft|weft}' : narrow && decades > 3 && Math.round(Math.log10(v)) % 2 !== 0 ? '' : ratio_text(v)), hideOverlap: true,
+              rich: { weft: { color: palette.weft, fontWeight: 'bold', fontSize: 12 } },
+            }), type: 'log', logBase: 10, min: least, max: most, position: 'top', minorTick: { show: false },
           };
           option.yAxis = {
             type: 'category', inverse: true, data: names, axisLine: { show: false }, axisTick: { show: false },
-            axisLabel: { color: palette.text, fontSize: narrow ? 11 : 12.5, interval: 0, width: narrow ? 120 : 152, overflow: 'truncate' },
+            axisLabel: { color: palette.text, fontSize: narrow ? 11 : 12.5, interval: 0 },
             splitLine: { show: true, lineStyle: { color: palette.line, opacity: 0.5 } },
           };
           option.tooltip.trigger = 'axis';
@@ -443,11 +454,11 @@
             const tone = peer === 'go' ? palette.Go : palette.series[all.indexOf(peer) % palette.series.length];
             return {
               type: 'scatter', name: peer, symbol: symbols[all.indexOf(peer) % symbols.length], symbolSize: peer === 'go' ? 12 : 10, z: peer === 'go' ? 4 : 3,
-              itemStyle: { color: tone, borderColor: tone },
+              itemStyle: { color: tone, opacity: 0.9 },
               data: good.filter((r) => r.peer === peer).map((r) => [r.ratio, names.indexOf(key(r))]),
               ...(k === 0 ? { markLine: {
                 silent: true, symbol: 'none', animation: false, lineStyle: { color: palette.weft, width: 2, type: 'solid' },
-                label: { show: true, formatter: 'weft', color: palette.weft, fontWeight: 'bold', position: 'start', distance: 2 }, data: [{ xAxis: 1 }],
+                label: { show: false }, data: [{ xAxis: 1 }],
               } } : {}),
             };
           });

@@ -32,15 +32,22 @@ function verdict(of) {
   return `<span class="verdict" data-verdict="${text(of.verdict)}">${text(of.verdict)}</span>`;
 }
 
+// A figure, what must be said beside it on a line of its own, and whether the statement holds there.
+function figure_cell(statement, who, name) {
+  if (!statement[who]) return `<td data-label="${name}"></td>`;
+  const [, figure, detail] = /^(.*?)(?: \((.*)\))?$/s.exec(statement[who]);
+  const mark = { true: '<span class="mark holds" title="holds">\u2713</span>', false: '<span class="mark fails" title="does not hold">\u2715</span>' }[statement.holds_on[who]] || '';
+  return `<td data-label="${name}" title="${text(statement.sources[who] ?? '')}"><span class="${who}">${text(figure)}</span> ${mark}${detail ? `<br><span class="faint">${text(detail).replace(/ = /g, '\u00a0=\u00a0')}</span>` : ''}</td>`;
+}
+
 function claim_block(claim) {
-  const row = (s) => `<tr><td><span class="faint">${text(s.id)}</span> ${text(s.text)}</td>` +
-    `<td data-label="reference">${text(s.reference)}</td>` +
-    `<td data-label="weft" class="weft">${text(s.weft ?? '')}</td><td data-label="Go" class="go">${text(s.go ?? '')}</td>` +
-    `<td data-label="this machine">${text(s.machine ?? '')}</td><td>${verdict(s)}<br><span class="faint">${text(s.why)}</span></td></tr>`;
+  const whos = [['weft', 'weft'], ['go', 'Go'], ['machine', 'this machine']].filter(([who]) => claim.statements.some((s) => who in s.holds_on));
+  const row = (s) => `<tr><td><span class="faint">${text(s.id)}</span> ${text(s.text)}</td><td data-label="reference">${text(s.reference)}</td>` +
+    `${whos.map(([who, name]) => figure_cell(s, who, name)).join('')}<td>${verdict(s)}<br><span class="faint">${text(s.why)}</span></td></tr>`;
   return `<div class="claim" id="${text(claim.claim)}"><h3>${text(claim.claim)}. ${text(claim.title)}: ${verdict(claim)}</h3><p>${text(claim.text)}</p>` +
-    '<div class="scroll"><table><thead><tr>' +
-    ['statement', 'reference', 'weft', 'Go', 'this machine', 'verdict'].map((c) => `<th scope="col">${c}</th>`).join('') +
-    `</tr></thead><tbody>${claim.statements.map(row).join('')}</tbody></table></div></div>`;
+    '<table><thead><tr>' +
+    ['statement', 'reference', ...whos.map(([, name]) => name), 'verdict'].map((c) => `<th scope="col">${c}</th>`).join('') +
+    `</tr></thead><tbody>${claim.statements.map(row).join('')}</tbody></table></div>`;
 }
 
 function claims_section(report) {

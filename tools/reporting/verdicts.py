@@ -19,7 +19,7 @@ HOLDS, FAILS, UNKNOWN = "holds", "does not hold", "cannot be measured here"
 RULES = [re.sub(r"\s+", " ", rule) for rule in re.findall(r"^R\d .*(?:\n .*)*", __doc__, re.M)]
 
 SLACK, SLACK_OF_RATIOS, NOISE = 1.5, 1.1, 1.05
-NOT_OURS = Absent("Go's own code is not taken apart: bench_breakdown varies weft's path")
+NOT_OURS = Absent("not taken apart, only weft is")
 RUNTIMES = ("weft", "go", "machine")
 
 
@@ -259,15 +259,24 @@ def judge_one(statement, figure, holds):
     return within(figure, statement["low"], statement["high"], slack)
 
 
+def side(statement, answered):
+    """On which side of the reference's range the figure lies, where there is one."""
+    figure, holds = answered
+    if holds is not None or "high" not in statement:
+        return ""
+    return " (below)" if figure.top < statement["low"] else " (above)"
+
+
 def judge_statement(statement, answer):
     held = {who: judge_one(statement, *answer[who]) for who in answer}
     told = {"id": statement["id"], "text": statement["text"], "reference": statement["reference"]}
     for who in RUNTIMES:
         figure = answer.get(who, (None, None))[0]
         told[who] = figure_text(figure) if isinstance(figure, Figure) else None
+    told["holds_on"] = {who: held[who] for who in answer}
     told["sources"] = {who: answer[who][0].source for who in answer if isinstance(answer[who][0], Figure)}
     names = {"weft": "weft", "go": "Go", "machine": "this machine"}
-    refuted = [names[who] for who in answer if held[who] is False]
+    refuted = [names[who] + side(statement, answer[who]) for who in answer if held[who] is False]
     confirmed = [names[who] for who in answer if held[who]]
     silent = dict.fromkeys(f"{names[who]}: {answer[who][0].why}" for who in answer if held[who] is None)
     if refuted:
