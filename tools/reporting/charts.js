@@ -12,7 +12,7 @@
   'use strict';
 
   const { digits, time, tick, metric, title_of, group_of, groups, escaped } = globalThis.weft_figures;
-  const font = 'system-ui, "Segoe UI", "DejaVu Sans", sans-serif';
+  const font = "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif"; // no double quotes: ECharts writes it into an attribute
 
   const base = (palette) => ({
     animation: false,
@@ -323,7 +323,7 @@
           const left = (k % columns_here) * wide;
           const top = Math.floor(k / columns_here) * tall;
           const most = Math.max(...item.lines.flatMap((l) => l.points.map(([, v]) => v)));
-          option.title.push({ text: item.name, left: left + 6, top: top + 2, padding: 0, textStyle: { fontSize: 12.5, fontWeight: 'bold', color: palette.text } });
+          option.title.push({ text: item.name, left: left + 6, top: top + 5, padding: 0, textStyle: { fontSize: 12.5, fontWeight: 'bold', color: palette.text } });
           option.grid.push({ left: left + 58, top: top + 30, width: wide - 78, height: tall - 62 });
           option.xAxis.push({
             ...axis(palette, { fontSize: 11, interval: 0, formatter: (p) => p }), gridIndex: k, type: 'category',

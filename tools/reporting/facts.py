@@ -190,16 +190,13 @@ class Facts:
                 return Figure(part["ns"], "ns", f"bench_breakdown: {part['name']}, p = {row['procs']}", detail=share)
         return Absent(f"bench_breakdown has no part {names[0]}")
 
-    def workload(self, words):
-        """procs -> row of the first workload whose name holds one of the words; only those with a median."""
+    def workload(self, name):
+        """procs (None where it does not matter) -> row of that workload; only rows that have a median."""
         rows = self.rows("workloads")
         if isinstance(rows, Absent):
             return rows
-        for word in words:
-            mine = [r for r in rows if word in r["workload"]]
-            good = {r["procs"]: r for r in mine if r.get("median") is not None and r.get("procs") is not None}
-            if good:
-                return good
-            if mine:
-                return Absent(f"{mine[0]['workload']}: {mine[0].get('unavailable') or mine[0].get('note') or 'not measured'}")
-        return Absent(f"bench_workloads has no workload {words[0]}")
+        mine = [r for r in rows if r["workload"] == name]
+        good = {r.get("procs"): r for r in mine if r.get("median") is not None}
+        if good:
+            return good
+        return Absent(f"{name}: {mine[0].get('unavailable') or 'not measured'}" if mine else f"bench_workloads has no workload {name}")

@@ -44,7 +44,7 @@
   function metric(value, name) {
     if (value === null || value === undefined) return '\u2013';
     if (name === 'ms') return time(value * 1e6);
-    if (/^ns|_ns$/.test(name)) return time(value);
+    if (/(^|_)ns(_|$)/.test(name)) return time(value);
     if (/bytes/.test(name)) return bytes(value);
     return `${digits(value)} ${name.replace(/_/g, ' ')}`;
   }

@@ -93,34 +93,34 @@ def at_once(facts, peer, least):
 
 
 def handlers(facts, least):
-    """weft's hundred thousand handlers: bench_workloads' own run, or tools/compare's parked ones."""
-    rows = facts.workload(("handler",))
-    if isinstance(rows, dict):
-        row = rows[max(rows)]
-        count = row.get("n") or row.get("tasks") or (100_000 if "100" in row["workload"] or least == 100_000 else 0)
-        if count >= least:
-            detail = f"{digits(row['median'])} {row.get('metric', '')}, p = {row['procs']}"
-            return Figure(count, "goroutines", f"bench_workloads: {row['workload']}", detail=detail)
-    found = at_once(facts, "weft", least)
-    return rows if isinstance(found, Absent) and isinstance(rows, Absent) and "not run" in found.why else found
+    """weft's handlers, all alive at once, by bench_workloads; or the goroutines that tools/compare parks."""
+    rows = facts.workload("handlers")
+    if isinstance(rows, Absent):
+        parked = at_once(facts, "weft", least)
+        return rows if isinstance(parked, Absent) else parked
+    row = rows[max(rows)]
+    # How many there were, its note says: memory may have been short.
+    count = int((re.findall(r"; (\d+)\b", row.get("note", "")) or ["0"])[0])
+    if count < least:
+        parked = at_once(facts, "weft", least)
+        return Absent(f"no run had so many: {count:,} handlers") if isinstance(parked, Absent) else parked
+    return Figure(count, "goroutines", "bench_workloads: handlers", detail=f"{digits(row['median'])} ms, p = {row['procs']}")
 
 
 def threads_memory(facts):
-    row = None
-    rows = facts.compared("parked", "threads", metric="bytes_per_task")
-    if not isinstance(rows, Absent):
-        row = rows[min(rows)]
-        each, count = row["median"], row["n"]
+    found = facts.workload("memory.thread.resident")
+    if not isinstance(found, Absent):
+        row = found[min(found, key=str)]
+        each, source = row["median"], "bench_workloads: memory.thread.resident"
+        count = (re.findall(r"(\d+) threads", row.get("note", "")) or ["some"])[0]
     else:
-        found = facts.workload(("memory_threads", "threads_memory", "memory.threads", "threads.memory", "thread"))
-        if isinstance(found, Absent):
+        rows = facts.compared("parked", "threads", metric="bytes_per_task")
+        if isinstance(rows, Absent):
             return found
-        row = found[min(found)]
-        if row.get("metric") not in ("bytes_per_task", "bytes_per_thread", "bytes"):
-            return Absent(f"{row['workload']} is given in {row.get('metric')}, not in bytes")
-        each, count = row["median"], row.get("n") or 10_000
-    detail = f"extrapolated from {count:,} threads, {text_of(each, 'bytes')} resident each; stacks are reserved, not resident"
-    return Figure(each * 100_000, "bytes", "OS threads, parked", detail=detail)
+        row = rows[min(rows)]
+        each, source, count = row["median"], "tools/compare: parked", row["n"]
+    detail = f"extrapolated from {count} threads, {text_of(each, 'bytes')} resident each; a stack is reserved, but not resident"
+    return Figure(each * 100_000, "bytes", source, detail=detail)
 
 
 def faster(slow, fast, say):
@@ -143,7 +143,7 @@ def two_ps(rows, wide, source):
         return why, why
 
     def figure(row):
-        unit = "ns" if row["metric"] in ("ns_per_op", "ms") else row["metric"]
+        unit = "ns" if row["metric"] in ("ns_per_op", "cpu_ns_per_op", "ms") else row["metric"]
         scale = 1e6 if row["metric"] == "ms" else 1
         return Figure(row["median"] * scale, unit, f"{source}: {row['workload']}, p = {row['procs']}", detail=f"p = {row['procs']}")
 
@@ -159,7 +159,7 @@ def sequential(facts, runtime):
 
 
 def parallel(facts, runtime):
-    rows, source = facts.workload(("parallel", "fork_join", "fork", "cpu")) if runtime == "weft" else None, "bench_workloads"
+    rows, source = facts.workload("parallel") if runtime == "weft" else None, "bench_workloads"
     if not isinstance(rows, dict):
         rows, source = facts.compared("steal", runtime), "tools/compare"
 
@@ -171,7 +171,9 @@ def parallel(facts, runtime):
 
 
 def io_bound(facts):
-    many = two_ps(facts.workload(("io", "i/o")), max, "bench_workloads")
+    """The overhead, so processor time where it was taken."""
+    rows = facts.workload("io.cpu")
+    many = two_ps(facts.workload("io") if isinstance(rows, Absent) else rows, max, "bench_workloads")
     if any(isinstance(f, Absent) for f in many):
         return next(f for f in many if isinstance(f, Absent)), None
     one, wide = many
@@ -180,7 +182,7 @@ def io_bound(facts):
 
 
 def actors(facts):
-    rows = facts.workload(("actor",))
+    rows = facts.workload("actors")
     if isinstance(rows, Absent):
         return rows
     row = rows.get(1) or rows[min(rows)]
