@@ -19,18 +19,29 @@ const [input, out, modules, chromium] = process.argv.slice(2);
 const require = createRequire(join(resolve(modules), 'from-here.js'));
 
 const svg_width = 860;
+const head = 60; // title, machine
 
-function svg_of(echarts, chart, theme) {
+// Where the figures are from: a picture travels without its page.
+function origin(report) {
+  const all = Object.values(report.documents);
+  const machines = [...new Set(all.map((d) => d.machine).filter(Boolean).map((m) => `${m.cpu}, ${m.cpus} CPUs, ${m.arch}, ${m.compiler}`))];
+  const revisions = [...new Set(all.map((d) => d.revision).filter(Boolean))];
+  return `${machines.join(' / ')}; weft ${revisions.join(', ')}`;
+}
+
+function svg_of(echarts, chart, theme, from) {
   const palette = globalThis.weft_figures.palettes[theme];
-  const height = chart.height(svg_width) + 44;
+  const height = chart.height(svg_width) + head;
+  const words = (y, size, more, what) => `<text x="14" y="${y}" font-family="system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif" font-size="${size}" ${more}>${what}</text>`;
   const drawing = echarts.init(null, null, { renderer: 'svg', ssr: true, width: svg_width, height: chart.height(svg_width) });
   drawing.setOption(chart.option(svg_width, palette));
-  const inner = drawing.renderToSVGString({ useViewBox: true }).replace(/<svg /, `<svg x="0" y="44" `);
+  const inner = drawing.renderToSVGString({ useViewBox: true }).replace(/<svg /, `<svg x="0" y="${head}" `);
   drawing.dispose();
   const { escaped } = globalThis.weft_figures;
   return `<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="${svg_width}" height="${height}" viewBox="0 0 ${svg_width} ${height}" role="img">` +
     `<title>${escaped(chart.title)}</title><desc>${escaped(chart.alt)}</desc><rect width="100%" height="100%" fill="${palette.ground}"/>` +
-    `<text x="14" y="28" font-family="system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif" font-size="17" font-weight="bold" fill="${palette.text}">${escaped(chart.title)}</text>` +
+    words(28, 17, `font-weight="bold" fill="${palette.text}"`, escaped(chart.title)) +
+    words(47, 11.5, `fill="${palette.faint}"`, escaped(from)) +
     `${inner}</svg>\n`;
 }
 
@@ -56,15 +67,18 @@ async function pngs(files) {
 
 const report = JSON.parse(readFileSync(input, 'utf8'));
 const echarts = require('echarts');
+// Without a browser ECharts guesses how wide words are, and guesses too narrow for most fonts.
+echarts.setPlatformAPI({ measureText: (words, font) => ({ width: words.length * 0.6 * parseFloat(/([\d.]+)px/.exec(font || '12px')?.[1] ?? 12) }) });
 const charts = globalThis.weft_charts(report);
 
 const folder = join(out, 'charts');
 rmSync(folder, { recursive: true, force: true });
 mkdirSync(folder, { recursive: true });
+const from = origin(report);
 const files = [];
 for (const chart of charts.filter((c) => !c.missing)) {
-  writeFileSync(join(folder, `${chart.id}.svg`), svg_of(echarts, chart, 'light'));
-  writeFileSync(join(folder, `${chart.id}-dark.svg`), svg_of(echarts, chart, 'dark'));
+  writeFileSync(join(folder, `${chart.id}.svg`), svg_of(echarts, chart, 'light', from));
+  writeFileSync(join(folder, `${chart.id}-dark.svg`), svg_of(echarts, chart, 'dark', from));
   files.push(join(folder, `${chart.id}.svg`));
 }
 if (chromium) await pngs(files);
