@@ -63,6 +63,13 @@ class Rules(unittest.TestCase):
             latency(documents, "thread.futex.same_core", futex)
             self.assertEqual(judged(documents)["C4.9"]["verdict"], verdict, futex)
 
+    def test_starting_a_process_is_no_switch(self):
+        documents = everything()
+        for row in documents["hierarchy"]["rows"]:
+            if row["name"].startswith("process."):
+                latency(documents, row["name"], 7000 if ".start" in row["name"] else 100)
+        self.assertEqual(judged(documents)["C4.10"]["verdict"], FAILS)
+
     def test_the_factor_of_one_p_is_judged_more_strictly(self):
         for many, verdict in ((12.2, FAILS), (13, HOLDS), (15.2, HOLDS), (16.2, FAILS)):
             documents = everything()

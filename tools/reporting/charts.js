@@ -70,7 +70,7 @@
     const [least, most] = log_range(all);
     const decades = Math.log10(most / least);
     const size = narrow ? 11 : 12.5;
-    const left = Math.min(Math.max(...rows.map((r) => r.title.length)) * size * 0.56 + 14, width * 0.42);
+    const left = Math.min(Math.max(...rows.map((r) => r.title.length)) * size * 0.58 + 14, width * 0.47);
     const right = narrow ? 62 : 80;
     const room = width - left - right;
     const loud = (group) => group === 'weft' || group === 'Go';
@@ -173,7 +173,7 @@
       title: names[r.peer] || r.peer, group: group(r.peer), more: `tools/compare, ${r.runs.length} rounds`,
       ns: { min: Math.min(...r.runs), median: r.median, p99: Math.max(...r.runs) },
     }));
-    const landmarks = ['cpu.cycle', 'load.l1', 'load.l3', 'load.dram', 'syscall.empty', 'process.pipe.cross_core', 'container.pipe.cross_core', 'vm.pingpong'];
+    const landmarks = ['cpu.cycle', 'load.l1', 'load.l3', 'load.dram', 'syscall.empty', 'process.pipe.cross_core', 'container.pipe.cross_core', 'vm.pingpong.cross_core'];
     for (const r of (report.documents.hierarchy || { rows: [] }).rows) {
       if (r.ns && landmarks.includes(r.name)) rows.push({ title: title_of(r.name), group: group_of(r.name), ns: r.ns, more: r.method });
     }
@@ -273,7 +273,9 @@
       height: (width) => 46 * bars.length + 50 + 19 * legend_lines(series, width),
       option: (width, palette) => {
         const option = base(palette);
-        const longest = Math.max(...bars.map((b) => series.reduce((sum, n) => sum + Math.max(value(b, n), 0), 0)));
+        // A part may come out negative: what it takes then lies left of zero.
+        const reach = (sign) => Math.max(...bars.map((b) => series.reduce((sum, n) => sum + Math.max(sign * value(b, n), 0), 0)));
+        const longest = 1.2 * (reach(1) + reach(-1)); // the axis ends at a round number
         const room = width - 62 - 76;
         const tone = (k) => (k === names.length ? palette.rest : palette.parts[k % palette.parts.length]);
         option.grid = { left: 62, right: 76, top: 26, bottom: 19 * legend_lines(series, width) + 14 };
@@ -295,7 +297,7 @@
           data: bars.map((b) => value(b, name)),
           label: {
             show: true, fontSize: 11, color: k === names.length ? palette.text : palette.on_part,
-            formatter: (x) => ((x.value / longest) * room > 34 ? digits(x.value) : ''),
+            formatter: (x) => ((Math.abs(x.value) / longest) * room > 30 ? digits(x.value) : ''),
           },
         }));
         return option;
@@ -322,7 +324,9 @@
         items.forEach((item, k) => {
           const left = (k % columns_here) * wide;
           const top = Math.floor(k / columns_here) * tall;
-          const most = Math.max(...item.lines.flatMap((l) => l.points.map(([, v]) => v)));
+          const values = item.lines.flatMap((l) => l.points.map(([, v]) => v));
+          const most = Math.max(...values, 0) || 1;
+          const least = Math.min(...values, 0); // memory may have shrunk
           option.title.push({ text: item.name, left: left + 6, top: top + 5, padding: 0, textStyle: { fontSize: 12.5, fontWeight: 'bold', color: palette.text } });
           option.grid.push({ left: left + 58, top: top + 30, width: wide - 78, height: tall - 62 });
           option.xAxis.push({
@@ -331,7 +335,7 @@
           });
           option.yAxis.push({
             ...axis(palette, { fontSize: 11, formatter: (v) => (v === 0 ? '0' : metric(v, item.metric).replace(/\.0+(?= )/, '').replace(/(\.\d)0(?= )/, '$1')) }),
-            gridIndex: k, type: 'value', min: 0, max: most, interval: most / 2,
+            gridIndex: k, type: 'value', min: least, max: most, interval: (most - least) / 2,
           });
           for (const line of item.lines) {
             option.series.push({

@@ -7,12 +7,13 @@ why there is none. Nothing is guessed, and nothing is taken from a bench of anot
 
 import dataclasses
 import json
+import re
 
 COMMANDS = {
     "pingpong": "build/bench/bench_pingpong -p 1,2,16 -r 5 --json pingpong.json",
     "hierarchy": "build/bench/bench_hierarchy --json hierarchy.json",
-    "breakdown": "build/bench/bench_breakdown --json breakdown.json",
-    "workloads": "build/bench/bench_workloads --json workloads.json",
+    "breakdown": "build/bench/breakdown/bench_breakdown --json breakdown.json",
+    "workloads": "build/bench/workloads/bench_workloads --json workloads.json",
     "compare": "tools/compare --json compare.json",
 }
 BENCHES = tuple(COMMANDS)
@@ -114,12 +115,12 @@ class Facts:
                 return Figure(row[unit]["median"], unit, f"bench_hierarchy: {name}")
         return Absent(f"bench_hierarchy has no row {name}")
 
-    def latencies(self, prefix, but=()):
-        """The range of all rows under a prefix: the ways to do one thing."""
+    def latencies(self, prefix):
+        """The range of all switches under a prefix: the ways to do one thing. Starts, and a guest's exits, are other things."""
         rows = self.rows("hierarchy")
         if isinstance(rows, Absent):
             return rows
-        named = [r for r in rows if r["name"].startswith(prefix) and r["name"] not in but]
+        named = [r for r in rows if r["name"].startswith(prefix) and not re.search(r"\.(start|exit_entry)", r["name"])]
         measured = [r["ns"]["median"] for r in named if "ns" in r]
         if not measured:
             return Absent(named[0].get("unavailable", "not measured") if named else f"bench_hierarchy has no row {prefix}*")

@@ -66,11 +66,8 @@
     'file.write_64b': 'write 64 B',
     'file.write_64b_buffered': 'write 64 B, buffered',
     'switch.raw': 'weft: bare switch',
-    'container.start': 'container: start',
-    'container.start_to_exit': 'container: start to exit',
+    'switch.raw_inlined': 'weft: bare switch, inlined',
     'vm.exit_entry': 'VM: exit and entry',
-    'vm.pingpong': 'VM: ping-pong',
-    'vm.start': 'VM: start',
   };
 
   const groups = [
@@ -95,7 +92,7 @@
     const [kind, ...rest] = name.split('.');
     const words = { same_core: '1 core', cross_core: '2 cores', p1: 'p = 1', pn: 'p = N' };
     const who = { goroutine: 'weft', go: 'Go', vm: 'VM' }[kind] || kind;
-    return `${who}: ${rest.map((word) => words[word] || word.replace(/_/g, ' ')).join(', ')}`;
+    return `${who}: ${rest.map((word) => words[word] || word.replace(/_/g, ' ').replace('pingpong', 'ping-pong')).join(', ')}`;
   }
 
   // Chosen to be told apart by readers who do not see all colours (and never by colour alone: names stand beside).

@@ -75,10 +75,9 @@ def added(facts, runtime):
 
 
 def multiple(facts, prefix, runtime):
-    range_of, switch = facts.latencies(prefix, but=("container.start", "container.start_to_exit", "vm.start", "vm.exit_entry")), facts.switch(runtime, False)
+    range_of, switch = facts.latencies(prefix), facts.switch(runtime, False)
     if isinstance(range_of, Absent) or isinstance(switch, Absent):
         return range_of if isinstance(range_of, Absent) else switch
-    # To three digits, as it is shown.
     return Figure(range_of.value / switch.value, "x", f"{range_of.source} over {switch.source}", high=range_of.top / switch.value)
 
 
