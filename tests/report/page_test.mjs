@@ -189,6 +189,15 @@ test('each claim has a verdict, and the licence of the charts is kept', async ()
   await close();
 });
 
+test('what failed, was skipped or could not be measured is named under its chart', async () => {
+  const { tab, close } = await opened('full', phone);
+  const notes = async (id) => (await tab.$$eval(`#${id} .notes li`, (all) => all.map((n) => n.textContent))).join('\n');
+  assert.match(await notes('hierarchy'), /not measured: VM: exit and entry; VM: ping-pong, 1 core; .*: no \/dev\/kvm on this machine/);
+  assert.match(await notes('peers-p16'), /failed: boost\.fiber, pingpong: hung: no result after 60 s/);
+  assert.match(await notes('peers-p1'), /skipped: libst2: no st\.h: install the package libst-dev/);
+  await close();
+});
+
 test('what was not run is named, and has no chart', async () => {
   const { tab, faults, close } = await opened('empty', phone);
   for (const [id, why] of [['hierarchy', 'bench_hierarchy was not run'], ['breakdown', 'bench_breakdown was not run'], ['scaling', 'bench_workloads was not run'], ['peers', 'tools/compare was not run']]) {

@@ -12,52 +12,7 @@
   'use strict';
 
   const { digits, time, tick, metric, title_of, group_of, groups, escaped } = globalThis.weft_figures;
-  const font = "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif"; // no double quotes: ECharts writes it into an attribute
-
-  const base = (palette) => ({
-    animation: false,
-    textStyle: { fontFamily: font, color: palette.text },
-    tooltip: {
-      confine: true,
-      backgroundColor: palette.card,
-      borderColor: palette.line,
-      textStyle: { color: palette.text, fontSize: 13 },
-      extraCssText: 'white-space: normal; max-width: 20rem;',
-    },
-  });
-  const legend = (palette, data) => ({
-    data, bottom: 0, left: 'center', itemWidth: 12, itemHeight: 10, itemGap: 14,
-    textStyle: { color: palette.text, fontSize: 12 },
-  });
-  const axis = (palette, more) => ({
-    axisLine: { show: false },
-    axisTick: { show: false },
-    axisLabel: { color: palette.faint, fontSize: 12, ...(more || {}) },
-    splitLine: { lineStyle: { color: palette.line } },
-    nameTextStyle: { color: palette.faint },
-  });
-
-  // How many lines a legend of such words takes.
-  function legend_lines(words, width) {
-    let lines = 1;
-    let at = 0;
-    for (const word of words) {
-      const wide = word.length * 6.7 + 32;
-      if (at > 0 && at + wide > width - 10) {
-        lines += 1;
-        at = 0;
-      }
-      at += wide;
-    }
-    return lines;
-  }
-
-  const short_metric = { ns_per_op: '', ms: '', bytes_per_task: ', bytes', create_ns: ', creating' };
-
-  const log_range = (values) => [
-    10 ** Math.floor(Math.log10(Math.min(...values)) - 1e-9),
-    10 ** Math.ceil(Math.log10(Math.max(...values)) + 1e-9),
-  ];
+  const { base, legend, axis, legend_lines, log_range, short_metric } = globalThis.weft_drawing;
 
   // ---- dots on a logarithmic axis of time, the figure written at the right: the hierarchy, and the headline
   //
@@ -140,6 +95,12 @@
     };
   }
 
+  // What shares a reason is named together: "a, b: why".
+  function by_reason(pairs) {
+    const reasons = [...new Set(pairs.map(([, why]) => why))];
+    return reasons.map((why) => `${pairs.filter(([, w]) => w === why).map(([name]) => name).join('; ')}: ${why}`);
+  }
+
   function hierarchy(report) {
     const title = 'The hierarchy: from a cycle to a virtual machine';
     const id = 'hierarchy';
@@ -149,7 +110,7 @@
     const row = (r) => ({ title: title_of(r.name), group: group_of(r.name), ns: r.ns, more: r.method });
     const absent = document.rows.length - measured.length;
     const says = 'Median of each, on a logarithmic axis; the line goes from the least to the 99th percentile. ' +
-      (absent ? `${absent} of ${document.rows.length} rows could not be measured on this machine; the table says why. ` : '');
+      (absent ? `${absent} of ${document.rows.length} rows could not be measured on this machine.` : '');
     const cells = document.rows.map((r) => [
       r.name, r.method || '', r.isolation || '',
       ...(r.ns ? [time(r.ns.min), time(r.ns.median), time(r.ns.p99),
@@ -157,7 +118,8 @@
     ]);
     const columns = ['name', 'method', 'isolation', 'min', 'median', 'p99', 'cycles', 'goroutine switches'];
     if (measured.length === 0) return { id, title, missing: 'bench_hierarchy could measure none of its rows here', columns, rows: cells };
-    return ladder(id, title, says, measured.map(row), columns, cells);
+    const notes = by_reason(document.rows.filter((r) => !r.ns).map((r) => [title_of(r.name), r.unavailable])).map((n) => `not measured: ${n}`);
+    return { ...ladder(id, title, says, measured.map(row), columns, cells), notes };
   }
 
   // What a README shows: one switch of each runtime by channels, among landmarks of the hierarchy.
@@ -423,8 +385,13 @@
       const named = `${title}, p\u00a0=\u00a0${p}`;
       if (good.length === 0) return { id, title: named, missing: 'no peer gave a figure', columns, rows };
       const shown = all.filter((peer) => good.some((r) => r.peer === peer));
+      const notes = [
+        ...by_reason(here.filter((r) => r.failed).map((r) => [`${r.peer}, ${key(r)}`, r.failed])).map((n) => `failed: ${n}`),
+        ...by_reason((document.skipped || []).map((x) => [x.peer, x.why])).map((n) => `skipped: ${n}`),
+        ...by_reason((document.absent || []).map((x) => [x.peer, x.why]).filter(([peer], k, list) => list.findIndex(([other]) => other === peer) === k)).map((n) => `not in every row: ${n}`),
+      ];
       return {
-        id, title: named, columns, rows,
+        id, title: named, columns, rows, notes,
         says: 'tools/compare: median of each runtime over weft\u2019s, in the same rounds. Right of the line weft is faster (or smaller); left of it the other is.',
         alt: `${named}. ${good.filter((r) => r.peer === 'go').map((r) => `Go, ${key(r)}: ${ratio_text(r.ratio)}`).join('; ')}. The table has all.`,
         height: (width) => 26 * names.length + 46 + 19 * legend_lines(shown, width),

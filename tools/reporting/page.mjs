@@ -25,7 +25,8 @@ function chart_section(chart, commands) {
   const head = `<section id="${chart.id}" aria-labelledby="h-${chart.id}"><h2 id="h-${chart.id}">${text(chart.title)}</h2>`;
   if (chart.missing) return `${head}<p class="missing">No chart: ${text(chart.missing)}.</p>${behind}</section>`;
   return `${head}<p class="faint">${text(chart.says)}</p>` +
-    `<div class="chart" id="chart-${chart.id}" role="img" aria-label="${text(chart.alt)}"></div>${behind}</section>`;
+    `<div class="chart" id="chart-${chart.id}" role="img" aria-label="${text(chart.alt)}"></div>` +
+    `${chart.notes?.length ? `<ul class="notes">${chart.notes.map((note) => `<li>${text(note)}</li>`).join('')}</ul>` : ''}${behind}</section>`;
 }
 
 function verdict(of) {

@@ -11,6 +11,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import './figures.js';
+import './drawing.js';
 import './charts.js';
 import { page } from './page.mjs';
 
@@ -88,4 +89,4 @@ if (chromium) await pngs(files);
 
 const read = (name) => readFileSync(join(here, name), 'utf8');
 const library = readFileSync(join(modules, 'echarts/dist/echarts.min.js'), 'utf8');
-writeFileSync(join(out, 'index.html'), page(report, charts, modules, [library, read('figures.js'), read('charts.js'), read('page.js')], read('page.css')));
+writeFileSync(join(out, 'index.html'), page(report, charts, modules, [library, ...['figures.js', 'drawing.js', 'charts.js', 'page.js'].map(read)], read('page.css')));
