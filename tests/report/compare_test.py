@@ -85,12 +85,9 @@ class Measuring(Case):
             "wrong": ("echo a sum is wrong >&2; exit 1", "exit status 1: a sum is wrong"),
             "silent": ("true", "no ns_per_op= in what it printed"),
             "words": ("echo ns_per_op=many", "no ns_per_op="),
-            "hangs": ("exec sleep 600", "hung: no result after 1 s"),
         }
         peers = [self.peer(name, script) for name, (script, _) in bad.items()] + [self.peer("good", "echo ns_per_op=1")]
-        # Only the one that hangs meets the timeout: it is the last word on a stopped program, not a measurement.
-        self.tool.peers = peers
-        status, printed, told = self.run_with(peers, "--rounds", "2", "--workloads", "pingpong", "--procs", "1", "--timeout", "1")
+        status, printed, told = self.run_with(peers, "--rounds", "2", "--workloads", "pingpong", "--procs", "1")
         self.assertEqual(status, 0, "a peer's failure is not ours")
         rows = {r["peer"]: r for r in told["rows"]}
         for name, (_, why) in bad.items():
@@ -99,6 +96,10 @@ class Measuring(Case):
             self.assertRegex(printed, rf"(?m)^pingpong .* {name} +failed: {why}")
             self.assertEqual(sum(line.startswith(name) for line in self.log.read_text().splitlines()), 1)
         self.assertEqual(len(rows["good"]["runs"]), 2)
+
+    def test_a_peer_that_hangs_is_stopped_and_reported(self):
+        with self.assertRaisesRegex(self.tool.Failed, "hung: no result after 0.1 s"):
+            self.tool.run_once([str(self.program("hangs", "exec sleep 600"))], ["ns_per_op"], 0.1)
 
     def test_a_failure_of_weft_leaves_no_ratio_and_shows_in_the_exit_status(self):
         self.program("bench/workload", "exit 3")
