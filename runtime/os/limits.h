@@ -34,7 +34,7 @@ inline constexpr std::uint32_t deque_steal_many = real_or_sim(64U, 3U);
 static_assert((deque_capacity & (deque_capacity - 1)) == 0);
 // Who starts so many on end gives way to them: as many slots as a P keeps (sched/world.h, p_cache_max), so that none goes to the pool and
 // back. By goroutine, and not by the deque's length: a tree that is walked in depth may well have that many waiting.
-inline constexpr std::uint32_t spawn_storm = real_or_sim(128U, 3U);
+inline constexpr std::uint32_t spawn_storm = real_or_sim(128U, 7U);  // more than fill a simulated deque
 // So long may a deque's bottom lie there while newer ones are run: as long as a goroutine of Go's may run before others get their turn.
 inline constexpr std::int64_t deque_patience_ns = real_or_sim(10'000'000, 10);
 

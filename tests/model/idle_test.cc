@@ -2,6 +2,7 @@
 //
 // The idle protocol of weft::run (sched/spin.cc, sysmon.cc): what is readied anywhere does not wait beside a P that idles.
 
+#include "runtime/sched/park.h"
 #include "whole_runtime.h"
 
 namespace weft {
@@ -118,7 +119,10 @@ TEST(idle, a_filled_ring_is_seen_at_once) {
               ran.fetch_add(1, acq_rel);
             });
           weft::sleep_for(std::chrono::milliseconds(1));  // until all wait
+          rt::M* m = rt::self();
+          rt::hold_switches(m);  // else it might go on elsewhere, and have readied one of them here and two there
           for (int i = 0; i < 3; ++i) c.send(i);
+          rt::allow_switches(m);
           compute_until(ran, 2);
         });
       },
