@@ -21,6 +21,9 @@ using weft_test::patience;
 
 WEFT_ON_PROCS(start);
 
+// A goroutine costs the sanitizers hundreds of times as much, a fiber of theirs.
+constexpr bool dear = WEFT_TSAN || WEFT_ASAN;
+
 // A count that knows the most it has been.
 class high_water {
  public:
@@ -66,7 +69,7 @@ long power(int base, int exponent) { return exponent == 0 ? 1 : base * power(bas
 // In breadth all of a tree's leaves are alive at once; in depth, of each generation the children of one. (Every
 // limits::deque_patience_ns one more branch is begun beside the others, so that a slow machine has some more.)
 TEST_P(start, a_tree_is_walked_in_depth) {
-  for (const auto& [branches, depth] : {std::pair{2, 16}, std::pair{10, WEFT_TSAN || WEFT_ASAN ? 4 : 5}}) {
+  for (const auto& [branches, depth] : {std::pair{2, dear ? 12 : 16}, std::pair{10, dear ? 3 : 5}}) {
     tree t(branches);
     run([&, d = depth] { t.grow(d); });
     const long leaves = power(branches, depth);
@@ -79,7 +82,7 @@ TEST_P(start, a_tree_is_walked_in_depth) {
 }
 
 TEST_P(start, who_starts_a_storm_gives_way_to_it) {
-  constexpr int n = 10'000;
+  constexpr int n = dear ? 2'000 : 10'000;
   high_water unstarted;
   std::atomic<int> ran{0};
   run([&] {
@@ -100,7 +103,7 @@ TEST_P(start, who_starts_a_storm_gives_way_to_it) {
 
 // Two storms, each of which finds the other's in the deque; and what is started stays, each waiting for all of the others.
 TEST_P(start, two_storms_give_way_to_each_other) {
-  constexpr int n = 5'000;
+  constexpr int n = dear ? 1'000 : 5'000;
   high_water unstarted;
   std::atomic<int> ran{0};
   std::atomic<bool> stop{false};
