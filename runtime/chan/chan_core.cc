@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "../os/thread.h"
+#include "../sched/deque.h"
 #include "../sched/go.h"
 #include "wait_list.h"
 
@@ -23,7 +24,8 @@ bool pause_after(std::uint32_t times) {
     return false;
   }
   M* m = self();
-  const bool others = m && (m->p->runnext.load(relaxed) || runq::size(m->p) != 0);  // relaxed, both: a guess
+  const bool others =
+      m && (m->p->runnext.load(relaxed) || runq::size(m->p) != 0 || deque::size(m->p) != 0);  // relaxed: a guess
   weft::yield();  // alone, too: the world may have to be stopped before who is waited for can run
   // A goroutine alone on its P, or with none but such as wait, would spin out its thread's time slice, milliseconds.
   if (!others || times % 16 == 0) os::yield_thread();

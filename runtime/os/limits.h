@@ -34,7 +34,7 @@ inline constexpr std::uint32_t deque_steal_many = real_or_sim(64U, 3U);
 static_assert((deque_capacity & (deque_capacity - 1)) == 0);
 // Who starts so many on end gives way to them: as many slots as a P keeps (sched/world.h, p_cache_max), so that none goes to the pool and
 // back. By goroutine, and not by the deque's length: a tree that is walked in depth may well have that many waiting.
-inline constexpr std::uint32_t spawn_storm = real_or_sim(128U, 3U);
+inline constexpr std::uint32_t spawn_storm = real_or_sim(128U, 7U);  // more than fill a simulated deque
 // Who starts goroutines looks whether another P would take some when two wait, and then at every so many more.
 inline constexpr std::uint32_t help_every = real_or_sim(16U, 4U);
 // A thief whose goroutines took less than this each, from one look for work to the next, stays away from deques: for so long the first time, twice

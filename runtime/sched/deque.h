@@ -31,7 +31,7 @@
 //
 // Edges
 //   name            release side         acquire side      carries                               model test
-//   DEQUE-PUBLISH   push, pop            take_oldest       slot contents; the G, made            deque.publish, deque.last_one
+//   DEQUE-PUBLISH   push, pop            take_oldest       slot contents; the G, made            deque.publish, publish_by_pop
 //   DEQUE-CONSUME   take_oldest          push              the slot has been read                deque.reuse_of_slots
 //   DEQUE-LAST      above                                                                        deque.last_one, deque.two_thieves
 //

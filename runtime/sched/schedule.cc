@@ -122,13 +122,21 @@ G* owed(M* m) {
   return g;
 }
 
-// The ring's oldest or the deque's newest, by turns when both have some; but who gave way to the deque (park.cc) waits for as many as it found there.
-G* local(M* m) {
+// The ring's oldest or the deque's newest, by turns when both have some; but who gave way to the deque (park.cc) waits for as many as it found
+// there. The turn is a bit of its own: the budget's would beat with what goroutines call in between (four calls and a yield, and the ring
+// had every turn).
+G* local(M* m, bool& newest) {
+  newest = true;
   if (G* g = owed(m)) return g;
-  if ((m->p->budget.load(relaxed) & limits::switch_cost) != 0)
-    if (G* g = ring(m)) return g;
-  if (G* g = deque::pop(m->p)) return g;
-  return ring(m);
+  P* p = m->p;
+  bool& newer = p->more->newer_next;
+  newer = !newer;
+  if (newer)
+    if (G* g = deque::pop(p)) return g;
+  newest = false;
+  if (G* g = ring(m)) return g;
+  newest = true;
+  return newer ? nullptr : deque::pop(p);
 }
 
 G* global(M* m, bool fill_ring) {
@@ -168,20 +176,18 @@ G* look_round(M* m) {
   }
   std::uint32_t turn = p->rounds.load(relaxed);
   G* shared = global(m, false);
-  G* own = owed(m);
-  if (!own) own = (turn & 2) != 0 ? ring(m) : get_inbox(m);
-  if (!own) own = (turn & 2) != 0 ? get_inbox(m) : ring(m);
-  if (!own && !shared) {
-    // Into the deque, and who was to run next stays on top of it: a tree is still walked in depth.
-    if (G* g = deque::pop(p)) {
-      if (G* next = take_runnext(p)) {
-        if (next->affinity.load(relaxed) != m->s || !deque::push(p, next)) queue_local(m, next);
-      }
-      return g;
-    }
+  bool newest = false;  // own: it comes from the deque
+  const bool inbox_first = (turn & 2) == 0 && p->more->deque_owed == 0;
+  G* own = inbox_first ? get_inbox(m) : local(m, newest);
+  if (!own) {
+    newest = false;
+    own = inbox_first ? local(m, newest) : get_inbox(m);
   }
   if (!shared && !own) return nullptr;
-  if (G* next = take_runnext(p)) queue_local(m, next);
+  if (G* next = take_runnext(p)) {
+    // Who was to run next stays on top of the deque, if that is where we go: a tree is still walked in depth.
+    if (!own || !newest || next->affinity.load(relaxed) != m->s || !deque::push(p, next)) queue_local(m, next);
+  }
   if (!shared || !own) return shared ? shared : own;
   if ((turn & 1) != 0) std::swap(shared, own);
   if (own->affinity.load(relaxed) == m->s)
@@ -204,7 +210,8 @@ G* pick_next(M* m) {
   if (G* g = take_runnext(p)) return g;
   // The inbox before the ring: what thieves took by mistake and sent back has waited there already.
   if (G* g = get_inbox(m)) return g;
-  if (G* g = local(m)) return g;
+  bool newest;
+  if (G* g = local(m, newest)) return g;
   return global(m, true);
 }
 

@@ -58,6 +58,7 @@ struct P::parts {
   std::uint32_t inbox_rounds = 0;  // owner: how long to watch the inbox before anything else; adapts
   G* spawner = nullptr;            // owner: who started a goroutine last; only compared
   std::uint32_t spawned = 0;       // owner: how many it has started, and nobody else any
+  bool newer_next = false;         // owner: whose turn it was last, the deque's or the ring's (schedule.cc, local)
   std::uint32_t deque_owed = 0;    // owner: so many from the deque before the ring has its turn (schedule.cc, local)
   // Owner: where the deque's bottom was when it was first seen there, and when that was. Zero: it was empty, or has been seen to.
   std::uint32_t deque_seen_head = 0;

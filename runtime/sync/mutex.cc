@@ -3,6 +3,7 @@
 #include "mutex.h"
 
 #include "../base/check.h"
+#include "../sched/deque.h"
 #include "../sched/go.h"
 
 namespace weft {
@@ -81,7 +82,7 @@ bool worth_spinning(M* m) {
   if (!many_cpus) return false;
   if (!m) return true;
   P* p = m->p;
-  return procs_of(m) > 1 && !p->runnext.load(relaxed) && runq::size(p) == 0;
+  return procs_of(m) > 1 && !p->runnext.load(relaxed) && runq::size(p) == 0 && deque::size(p) == 0;
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 //
 // The idle protocol of weft::run (sched/spin.cc, sysmon.cc): what is readied anywhere does not wait beside a P that idles.
 
+#include "runtime/sched/park.h"
 #include "whole_runtime.h"
 
 namespace weft {
@@ -71,7 +72,64 @@ TEST(idle, inbox) {
       100'000, whole);
 }
 
-// Of four goroutines three lie in the ring, where an idle P must come for them.
+// SUBMIT-IDLE by `go`: two that have not run yet lie in the deque, below one that computes and its runnext. (Started by two, so that nobody
+// has started so many that it gives way to them: limits::spawn_storm.)
+TEST(idle, a_filled_deque_is_seen_at_once) {
+  for (int procs : {2, 3})
+    check_some(
+        [procs] {
+          atomic<int> ran{0};
+          weft::run({.procs = procs}, [&] {
+            auto count = [&] { ran.fetch_add(1, acq_rel); };
+            weft::go(count);
+            weft::go([&, count] {
+              for (int i = 0; i < 2; ++i) weft::go(count);
+              compute_until(ran, 2);
+            });
+          });
+          sim::require(ran.load(relaxed) == 3, "a goroutine is lost");
+        },
+        100'000, no_watchdog);
+}
+
+// One lies there: that is left to sysmon, as in the ring.
+TEST(idle, one_in_the_deque_does_not_wait_behind_who_computes) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        weft::run({.procs = 2}, [&] {
+          auto count = [&] { ran.fetch_add(1, acq_rel); };
+          weft::go(count);
+          weft::go([&] { compute_until(ran, 1); });
+        });
+      },
+      100'000, whole);
+}
+
+// SUBMIT-IDLE by `ready`: three who waited are readied, and two of them lie in the ring, behind one that computes.
+TEST(idle, a_filled_ring_is_seen_at_once) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        weft::run({.procs = 2}, [&] {
+          auto c = make_chan<int>();
+          for (int i = 0; i < 3; ++i)
+            weft::go([&, c] {
+              c.recv();
+              ran.fetch_add(1, acq_rel);
+            });
+          weft::sleep_for(std::chrono::milliseconds(1));  // until all wait
+          rt::M* m = rt::self();
+          rt::hold_switches(m);  // else it might go on elsewhere, and have readied one of them here and two there
+          for (int i = 0; i < 3; ++i) c.send(i);
+          rt::allow_switches(m);
+          compute_until(ran, 2);
+        });
+      },
+      100'000, no_watchdog);
+}
+
+// Goroutines that have not run yet lie in the deque, from where an idle P must come for them.
 TEST(idle, a_full_ring_is_seen_at_once) {
   check_some(
       [] {

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "model.h"
+#include "runtime/sched/deque.h"
 #include "runtime/sched/quiesce.h"
 #include "runtime/sched/runq.h"
 #include "runtime/weft/weft.h"
@@ -101,6 +102,51 @@ TEST(planted, runq_publishes_by_a_relaxed_store) {
 }
 TEST(planted, runq_thief_does_not_check_that_head_stood_still) {
   must_find("runtime/sched/runq.cc", "src->runq_head.compare_exchange_strong", "cas", "drop", owner_and_thief);
+}
+
+// Deque. Of two, the thief takes the lower by its exchange, and comes to the last one.
+
+void from_both_ends() {
+  using namespace rt;
+  auto p = weft_test::bare_p();
+  weft_test::numbered_gs gs(3);
+  int taken[3] = {};
+  auto take = [&](G* g) {
+    if (!g) return;
+    std::size_t i = gs.number_of(g);
+    sim::require(g->slot == &taken[i], "not what was written to it");
+    sim::require(++taken[i] == 1, "taken twice");
+  };
+  auto push = [&](std::size_t i) {
+    gs[i]->slot = &taken[i];
+    deque::push(p.get(), gs[i]);
+  };
+  push(0);
+  sim::thread thief([&] {
+    for (int k = 0; k < 2; ++k) take(deque::take_oldest(p.get()));
+  });
+  push(1);
+  take(deque::pop(p.get()));
+  push(2);
+  take(deque::pop(p.get()));
+  thief.join();
+  while (G* g = deque::pop(p.get())) take(g);
+  for (int n : taken) sim::require(n == 1, "lost");
+}
+
+TEST(planted, deque_publishes_by_a_relaxed_store) {
+  must_find("runtime/sched/deque.h", "DEQUE-PUBLISH release -> acquire in take_oldest", "store", "relaxed",
+            from_both_ends);
+}
+TEST(planted, deque_owner_without_its_fence) {
+  must_find("runtime/sched/deque.cc", "// O2", "fence", "drop", from_both_ends);
+}
+TEST(planted, deque_thief_without_its_fence) {
+  must_find("runtime/sched/deque.cc", "// T2", "fence", "drop", from_both_ends);
+}
+TEST(planted, deque_owner_takes_the_last_one_without_looking) {
+  must_find("runtime/sched/deque.cc", "compare_exchange_strong(h, h + 1, relaxed, relaxed)", "cas", "drop",
+            from_both_ends);
 }
 
 void claim_runnext() {

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "model.h"
+#include "runtime/sched/deque.h"
 #include "runtime/sched/runq.h"
 #include "runtime/weft/weft.h"
 #include "tests/support/bare_p.h"
@@ -92,6 +93,61 @@ TEST(progress, run_queue_thief_stopped) {
     }
     while (runq::get(p.get())) {
     }
+    thief.join();
+  });
+  EXPECT_TRUE(w.empty());
+}
+
+TEST(progress, deque_owner_stopped) {
+  auto w = windows([] {
+    using namespace rt;
+    auto p = weft_test::bare_p();
+    weft_test::numbered_gs gs(5);
+    for (std::size_t i = 0; i < 3; ++i) deque::push(p.get(), gs[i]);
+    sim::thread owner([&] {
+      deque::pop(p.get());
+      deque::push(p.get(), gs[3]);
+      g_list some;
+      deque::take_oldest(p.get(), 2, some);
+      deque::push(p.get(), gs[4]);
+      deque::pop(p.get());
+      deque::pop(p.get());
+    });
+    auto steal = [&] {
+      auto mine = weft_test::bare_p();
+      for (int k = 0; k < 2; ++k) deque::steal_into(mine.get(), p.get());
+    };
+    sim::thread thief(steal);
+    sim::thread another(steal);
+    thief.join();
+    another.join();
+    owner.join();
+  });
+  EXPECT_TRUE(w.empty());
+}
+
+TEST(progress, deque_thief_stopped) {
+  auto w = windows([] {
+    using namespace rt;
+    auto p = weft_test::bare_p();
+    weft_test::numbered_gs gs(7);
+    for (std::size_t i = 0; i < 4; ++i) deque::push(p.get(), gs[i]);
+    auto steal = [&] {
+      auto mine = weft_test::bare_p();
+      for (int k = 0; k < 2; ++k) deque::steal_into(mine.get(), p.get());
+    };
+    sim::thread thief(steal);
+    sim::thread another(steal);
+    for (std::size_t i = 4; i < 6; ++i) {
+      deque::pop(p.get());
+      deque::push(p.get(), gs[i]);
+    }
+    g_list some;
+    deque::take_oldest(p.get(), 2, some);
+    sim::require(deque::push(p.get(), gs[6]), "refused, with room for it");
+    while (deque::pop(p.get())) {
+    }
+    another.join();
     thief.join();
   });
   EXPECT_TRUE(w.empty());
