@@ -51,8 +51,7 @@ class pinned {
 /// The line, and the thread that answers. The constructor's caller is the one who asks.
 class cache_line_pair {
  public:
-  cache_line_pair(int here, int there)
-      : pin_(here), answerer_([this, there] { answer(there); }) {
+  cache_line_pair(int here, int there) : pin_(here), answerer_([this, there] { answer(there); }) {
     while (there_.load() == 0) {
     }
   }

@@ -6,7 +6,7 @@
 // again, as there it is one macro and here three pieces:
 //
 //   save      pc, sp and fp into the context that is left                    (and the compiler's spills, see below)
-//   commit    0: compare and store without a lock; else the shipped one
+//   commit    the compare-and-swap; or the same without a lock; or none
 //   restore   fp and sp from the context that goes on
 //   resume    the load of pc, and the indirect jump
 //
@@ -24,9 +24,11 @@
 
 namespace bench::breakdown {
 
+enum commit_kind { no_commit, unlocked_commit, shipped_commit };
+
 struct switch_counts {
   int save;
-  int commit;
+  commit_kind commit;
   int restore;
   int resume;
   bool two_stacks;
@@ -39,12 +41,15 @@ struct switch_counts {
   ".rept %c[save]\n\t" \
   WEFT_INLINE_SAVE \
   ".endr\n\t" \
-  ".if %c[commit]\n\t" \
+  ".if %c[commit] == 2\n\t" \
   "lock cmpxchgq %%rcx, (%%rdx)\n\t" \
-  ".else\n\t" \
+  ".endif\n\t" \
+  ".if %c[commit] == 1\n\t" \
   "cmpxchgq %%rcx, (%%rdx)\n\t" \
   ".endif\n\t" \
+  ".if %c[commit]\n\t" \
   "jne 2f\n\t" \
+  ".endif\n\t" \
   ".if %c[resume] > 1\n\t" \
   "movq 0(%%rsi), %%r9\n\t" \
   "leaq 5f(%%rip), %%r10\n\t" \
@@ -94,9 +99,10 @@ struct switch_counts {
   ".rept %c[save]\n\t" \
   WEFT_INLINE_SAVE \
   ".endr\n\t" \
-  ".if %c[commit]\n\t" \
+  ".if %c[commit] == 2\n\t" \
   WEFT_INLINE_COMMIT \
-  ".else\n\t" \
+  ".endif\n\t" \
+  ".if %c[commit] == 1\n\t" \
   "ldr x9, [x2]\n\t" \
   "cmp x9, x3\n\t" \
   "b.ne 2f\n\t" \
@@ -151,7 +157,7 @@ struct switch_counts {
 #endif
 
 #define WEFT_BENCH_IMMEDIATES \
-  : [save] "i"(N.save), [commit] "i"(N.commit), [restore] "i"(N.restore), [resume] "i"(N.resume), [two] "i"(N.two_stacks ? 1 : 0)
+  : [save] "i"(N.save), [commit] "i"(static_cast<int>(N.commit)), [restore] "i"(N.restore), [resume] "i"(N.resume), [two] "i"(N.two_stacks ? 1 : 0)
 // clang-format on
 
 /// As arch::switch_cas_inline. With one stack, true means that the caller is the one who was given as `to`, now.

@@ -128,7 +128,7 @@ template <variant V>
   if constexpr (times[barriers] > 0) {
     std::uint64_t w = to_open.seen;
     expect(me->out->word.compare_exchange_strong(w, to_open.next, acquire, relaxed));
-  } else {
+  } else if constexpr (times[channel] > 0) {
     expect(me->out->word.load(relaxed) == to_open.seen);
     me->out->word.store(to_open.next, relaxed);
   }
@@ -180,7 +180,10 @@ template <variant V>
     do_it_again();
   }
   if constexpr (times[barriers] > 1) weft::os::fence_full();
-  constexpr switch_counts counts{times[save], times[barriers], times[restore], times[resume], V.two_stacks};
+  constexpr commit_kind commit = times[barriers] > 0  ? shipped_commit
+                                 : times[channel] > 0 ? unlocked_commit
+                                                      : no_commit;
+  constexpr switch_counts counts{times[save], commit, times[restore], times[resume], V.two_stacks};
   weft::arch::context* mine = &g->ctx;
   expect(half_switch<counts>(mine, &to->ctx, me->in->word.raw(), to_wait.seen, to_wait.next));
   if constexpr (times[channel] > 0) {
@@ -386,7 +389,9 @@ const std::vector<variant>& variants() {
   static const std::vector<variant> none;
   return none;
 }
-std::string why_no_lab() { return "a sanitizer's build composes its switch (runtime/sched/switch.h): there is no inlined path to take apart"; }
+std::string why_no_lab() {
+  return "a sanitizer's build composes its switch (runtime/sched/switch.h): there is no inlined path to take apart";
+}
 
 }  // namespace bench::breakdown
 

@@ -11,8 +11,10 @@
 //   save                     leave_thread; pc, sp, fp into the context; half of the spills                 the context is what it was
 //   scheduler decision       ready, put_runnext, cooperate; budget, take_runnext                           the waiter goes on
 //   restore                  enter_thread; fp and sp from the context; half of the spills                  they are what they were
-//   barriers                 the lock prefix of the two compare-and-swaps                                  compare and store, without
+//   barriers                 the two compare-and-swaps, locked                                             load, compare and store
 //   resume                   load of pc, indirect jump                                                     a direct jump
+//
+// Without channel synchronisation and barriers both, the words are not touched at all.
 //
 // Each part can be left out whatever else is, so there are 2^6 variants. For that one loop on one stack plays both goroutines
 // (half_switch.h says how). With two stacks, as in life, parts are doubled.
@@ -29,7 +31,7 @@
 
 namespace bench::breakdown {
 
-inline constexpr int parts = 6;
+inline constexpr std::size_t parts = 6;
 inline constexpr std::array<std::string_view, parts> part_names = {
     "channel synchronisation", "save", "scheduler decision", "restore", "barriers", "resume"};
 enum part { channel, save, decision, restore, barriers, resume };

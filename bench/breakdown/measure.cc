@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT
+#include "measure.h"
+
+#include <map>
+
+#include "instructions.h"
+#include "raw.h"
+#include "runs.h"
+
+namespace bench::breakdown {
+
+namespace {
+
+constexpr std::int64_t lab_switches = 6'000;
+constexpr int repeats = 3;                    // in each round, of what is short
+constexpr std::int64_t round_trips = 40'000;  // of the shipped ping-pong: a millisecond
+constexpr std::int64_t cross_round_trips = 10'000;
+constexpr std::int64_t busy_round_trips = 1'000'000;  // several of the kernel's time slices
+constexpr std::int64_t line_round_trips = 20'000;
+constexpr std::int64_t raw_round_trips = 1 << 15;
+
+void measure_lab(lab& l, measurement& m) {
+  for (std::size_t v = 0; v < m.variants.size(); ++v) m.variants[v].add(l.run(v, lab_switches));
+  m.raw_one_target.add(raw_switch_ns(raw_order::one_target, raw_round_trips));
+  m.raw_in_turn.add(raw_switch_ns(raw_order::in_turn, raw_round_trips));
+  m.raw_at_random.add(raw_switch_ns(raw_order::at_random, raw_round_trips));
+  m.raw_call.add(raw_call_ns(raw_round_trips));
+}
+
+void measure_pair(procs_series& p, const measurement& m) {
+  p.whole.add(run({.procs = p.procs}, round_trips).wall_ns);
+  p.fenced.add(run({.procs = p.procs, .fenced = true}, round_trips).wall_ns);
+  p.bound.add(run({.procs = p.procs, .bound = true}, round_trips).wall_ns);
+  if (!m.why_not_pinned.empty()) return;
+  const timing alone = run({.procs = p.procs, .pinned = true}, round_trips);
+  p.pinned.add(alone.wall_ns);
+  p.pinned_cpu.add(alone.cpu_ns);
+}
+
+void measure_disturbed(procs_series& p, const measurement& m) {
+  if (p.procs > 1) p.moves.add(moves_per_switch(p.procs, round_trips));
+  if (m.why_not_pinned.empty()) {
+    const timing beside = run({.procs = p.procs, .pinned = true, .busy = competitor::same_cpu}, busy_round_trips);
+    p.same_cpu_wall.add(beside.wall_ns);
+    p.same_cpu_cpu.add(beside.cpu_ns);
+  }
+  if (m.why_not_two_cpus.empty()) {
+    p.other_cpu_wall.add(run({.procs = p.procs, .pinned = true, .busy = competitor::other_cpu}, round_trips).wall_ns);
+    if (p.procs > 1) p.cross.add(run({.procs = p.procs, .cross = true}, cross_round_trips).wall_ns);
+  }
+}
+
+}  // namespace
+
+measurement measure(const std::vector<int>& procs, std::int64_t rounds) {
+  measurement m;
+  m.why_not_two_cpus = why_not_two_cpus();
+  m.why_not_pinned = why_not_pinned();
+  m.variants.resize(variants().size());
+  m.by_procs.push_back({});
+  for (const int p : procs) {
+    if (p != 1) m.by_procs.push_back({.procs = p});
+  }
+  lab l;
+  for (std::int64_t round = 0; round < rounds; ++round) {
+    for (int k = 0; k < repeats; ++k) {
+      measure_lab(l, m);
+      for (procs_series& p : m.by_procs) measure_pair(p, m);
+    }
+    for (procs_series& p : m.by_procs) measure_disturbed(p, m);
+    if (m.why_not_two_cpus.empty()) m.cache_line.add(cache_line_ns(line_round_trips));
+  }
+  return m;
+}
+
+instruction_counts count_instructions(const std::string& why_not) {
+  instruction_counts c;
+  c.why_not = why_not;
+  if (!why_not.empty()) return c;
+  instruction_counter counter;
+  std::map<std::size_t, std::optional<double>> known;
+  const auto count = [&](std::size_t which) {
+    const auto [it, is_new] = known.try_emplace(which);
+    if (is_new) it->second = counter.per_switch(variants()[which].name());
+    return it->second;
+  };
+  c.whole = counter.per_switch("whole");
+  for (std::size_t k = 0; k < parts; ++k) {
+    // Instructions do not overlap: what a part has is what leaves with it. But two pairs have some in common (the words; the spills), so
+    // there the mean of both orders is taken, as for the times.
+    const std::size_t bit = std::size_t{1} << k;
+    const std::size_t pair = k == channel || k == barriers ? 1U << channel | 1U << barriers
+                             : k == save || k == restore   ? 1U << save | 1U << restore
+                                                           : bit;
+    const auto all = count(all_of_one_stack), without = count(all_of_one_stack & ~bit);
+    const auto without_other = count(all_of_one_stack & ~(pair & ~bit)), without_both = count(all_of_one_stack & ~pair);
+    if (all && without && without_other && without_both) {
+      c.part[k] = (*all - *without + *without_other - *without_both) / 2;
+    }
+  }
+  c.source = counter.why_not().empty() ? counter.source() : "";
+  c.why_not = counter.why_not();
+  return c;
+}
+
+}  // namespace bench::breakdown
