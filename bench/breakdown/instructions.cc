@@ -32,7 +32,7 @@ namespace {
 
 constexpr std::int64_t few = 2;
 constexpr std::int64_t many = 60'002;
-constexpr auto patience = std::chrono::seconds(30);  // for a child that takes one
+constexpr auto patience = std::chrono::seconds(60);  // for a child that takes one
 
 class descriptor {
  public:

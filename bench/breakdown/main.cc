@@ -39,6 +39,7 @@ struct arguments {
   std::int64_t rounds = 15;
   std::optional<std::string> json;
   bool no_instructions = false;
+  bool quick = false;
   std::optional<std::string> count;
   std::int64_t switches = 100'000;
   bool help = false;
@@ -67,6 +68,7 @@ arguments parse(int argc, char** argv) {
   app.add_option_function<std::string>(
          "--json", [&a](const std::string& path) { a.json = path; }, "write all figures to this file as well")
       ->type_name("FILE");
+  app.add_flag("--quick", a.quick, "a fiftieth of the work: to see that all runs, not to be quoted");
   app.add_flag("--no-instructions", a.no_instructions, "do not count instructions, by callgrind or otherwise");
   app.add_option_function<std::string>(
          "--count", [&a](const std::string& work) { a.count = work; },
@@ -188,6 +190,7 @@ void write_json(const std::string& path, const arguments& a, const bench::machin
       {"settings",
        {{"procs", a.procs},
         {"rounds", a.rounds},
+        {"quick", a.quick},
         {"instructions",
          all.instructions.source.empty() ? "unavailable: " + all.instructions.why_not : all.instructions.source}}},
       {"rows", std::move(row_list)},
@@ -209,14 +212,15 @@ int breakdown_main(int argc, char** argv) {
   }
 
   const bench::machine m = bench::this_machine();
-  fmt::print("where a goroutine switch through a channel spends its time; {} rounds, medians\n", a.rounds);
+  fmt::print("where a goroutine switch through a channel spends its time; {} rounds, medians{}\n", a.rounds,
+             a.quick ? "; --quick: not to be quoted" : "");
   fmt::print("{}, {} CPUs, {}, {}, {}; weft {}\n", m.cpu, m.cpus, m.arch, m.kernel, m.compiler, bench::revision());
   if (const std::string why = bench::why_not_to_quote(); !why.empty()) {
     fmt::print("figures of this build are not to be quoted: {}\n", why);
   }
   std::fflush(stdout);
 
-  measurement all = measure(a.procs, a.rounds);
+  measurement all = measure(a.procs, a.rounds, a.quick);
   all.instructions = count_instructions(a.no_instructions ? "--no-instructions" : "");
   const std::vector<breakdown_row> rows = rows_of(all, a.procs);
   const std::vector<context_row> context = context_of(all);

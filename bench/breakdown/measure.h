@@ -49,7 +49,8 @@ struct measurement {
   double variant_ns(std::size_t which) const { return variants[which].median(); }
 };
 
-measurement measure(const std::vector<int>& procs, std::int64_t rounds);
+/// quick: a fiftieth of the work, to see that all runs.
+measurement measure(const std::vector<int>& procs, std::int64_t rounds, bool quick);
 
 /// `why_not`: empty, or why none shall be counted.
 instruction_counts count_instructions(const std::string& why_not);

@@ -50,12 +50,12 @@ std::unique_ptr<circle> make_circle(std::index_sequence<K...>) {
   return c;
 }
 
-constexpr std::size_t visits = 1 << 14;  // longer than what a predictor learns by heart
+constexpr std::int64_t visits = 1 << 14;  // longer than what a predictor learns by heart
 
 template <bool Inlined>
 [[gnu::noinline]] void visit(circle& c, const std::vector<std::uint8_t>& order, std::int64_t round_trips) {
   for (std::int64_t i = 0; i < round_trips; ++i) {
-    weft::arch::context* const to = &c.partner[order[static_cast<std::size_t>(i) % visits]];
+    weft::arch::context* const to = &c.partner[order[static_cast<std::size_t>(i % visits)]];
     if constexpr (Inlined) {
       weft::arch::switch_inline(&c.main, to);
     } else {
@@ -67,7 +67,7 @@ template <bool Inlined>
 template <bool Inlined>
 double measure(const std::vector<std::uint8_t>& order, std::int64_t round_trips) {
   const auto c = make_circle<Inlined>(std::make_index_sequence<partners>());
-  visit<Inlined>(*c, order, round_trips / 10 + partners);
+  visit<Inlined>(*c, order, round_trips / 10 + 4);
   c->hits = 0;
   const stopwatch watch;
   visit<Inlined>(*c, order, round_trips);
@@ -80,10 +80,10 @@ double measure(const std::vector<std::uint8_t>& order, std::int64_t round_trips)
 }  // namespace
 
 double raw_switch_ns(raw_order order, std::int64_t round_trips) {
-  std::vector<std::uint8_t> targets(visits);
+  std::vector<std::uint8_t> targets(static_cast<std::size_t>(visits));
   std::uint64_t x = 88172645463325252;
-  for (std::size_t i = 0; i < visits; ++i) {
-    x ^= x << 13;
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    x ^= x << 13;  // Marsaglia's xorshift
     x ^= x >> 7;
     x ^= x << 17;
     targets[i] = static_cast<std::uint8_t>(order == raw_order::one_target ? 0
@@ -94,7 +94,7 @@ double raw_switch_ns(raw_order order, std::int64_t round_trips) {
 }
 
 double raw_call_ns(std::int64_t round_trips) {
-  return measure<false>(std::vector<std::uint8_t>(visits, 0), round_trips);
+  return measure<false>(std::vector<std::uint8_t>(static_cast<std::size_t>(visits), 0), round_trips);
 }
 
 }  // namespace bench::breakdown
