@@ -16,7 +16,7 @@ constexpr std::array<std::string_view, parts> methods = {
     "mean over all orders of adding it: pc loaded and jumped to, instead of a direct jump; predicted",
 };
 
-// 5! over k! (5 - k)!, times 6: in how many of all 6! orders a given part comes behind just these k others.
+// In k! (5 - k)! of all 6! orders a given part comes behind just these k others.
 double weight(int k) {
   constexpr std::array<double, parts> factorial = {1, 1, 2, 6, 24, 120};
   return factorial[static_cast<std::size_t>(k)] * factorial[parts - 1 - static_cast<std::size_t>(k)] / 720;
