@@ -78,8 +78,7 @@ struct cache_size {
 
 std::optional<cache_size> size_in_sysfs(int level) {
   for (int index = 0; index < 16; ++index) {
-    const std::string folder =
-        fmt::format("/sys/devices/system/cpu/cpu{}/cache/index{}/", allowed_cpus().back(), index);
+    const std::string folder = fmt::format("/sys/devices/system/cpu/cpu{}/cache/index{}/", home_cpu(), index);
     const std::string size = read_file(folder + "size");
     if (size.empty()) return std::nullopt;
     if (read_file(folder + "level") != std::to_string(level) || read_file(folder + "type") == "Instruction") continue;
@@ -138,7 +137,7 @@ class chase final : public experiment {
  public:
   chase(std::int64_t bytes, const std::string& why)
       : size_((static_cast<std::size_t>(bytes) + huge_page - 1) / huge_page * huge_page + huge_page) {
-    pin_to(allowed_cpus().back());
+    pin_to(home_cpu());
     memory_ = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory_ == MAP_FAILED) throw unavailable(errno_text(fmt::format("mmap of {}", in_words(bytes))));
     const auto first = (reinterpret_cast<std::uintptr_t>(memory_) + huge_page - 1) & ~(huge_page - 1);

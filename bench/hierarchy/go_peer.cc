@@ -98,13 +98,13 @@ rows go_peer_rows() {
   const char* const level = isolation::goroutine;
   return {
       {"go.yield.p1", "Go: two goroutines that only call runtime.Gosched, GOMAXPROCS = 1; total time / all calls",
-       level, one_by_one, made("switch", width::one, 100'000)},
+       level, one_by_one, made("switch", width::one, 40'000)},
       {"go.yield.pn", "Go: two goroutines that only call runtime.Gosched, GOMAXPROCS = N; total time / all calls",
-       level, one_by_one, made("switch", width::all, 100'000)},
+       level, one_by_one, made("switch", width::all, 40'000)},
       {"go.channel.p1", "Go: two goroutines, two unbuffered channels, GOMAXPROCS = 1; half a round trip", level,
-       one_by_one, made("pingpong", width::one, 40'000)},
+       one_by_one, made("pingpong", width::one, 20'000)},
       {"go.channel.pn", "Go: two goroutines, two unbuffered channels, GOMAXPROCS = N; half a round trip", level,
-       one_by_one, made("pingpong", width::all, 40'000)},
+       one_by_one, made("pingpong", width::all, 20'000)},
   };
 }
 

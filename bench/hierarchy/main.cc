@@ -42,12 +42,13 @@ namespace {
 namespace hierarchy = bench::hierarchy;
 
 constexpr const char* program = "bench_hierarchy";
+constexpr std::int64_t default_seconds = 42;
 
 struct arguments {
   bool help = false, list = false, quick = false;
   std::optional<std::string> only, json, folder;
   std::vector<std::string> compared;
-  std::int64_t seconds = 36;
+  std::optional<std::int64_t> seconds;
 };
 
 hierarchy::rows all_rows() {
@@ -94,7 +95,7 @@ arguments parse(int argc, char** argv) {
   app.add_flag("--quick", a.quick, "a few seconds, for tests: every row, figures not to be quoted");
   app.add_option_function<std::string>(
          "--seconds", [&a](const std::string& given) { a.seconds = bench::whole_number("--seconds", given, 1, 3600); },
-         fmt::format("how long to measure, all rows together, preparing not counted (default {})", a.seconds))
+         fmt::format("how long to measure, all rows together, preparing not counted (default {})", default_seconds))
       ->type_name("N");
   text("--only", a.only, "REGEX", "only rows whose names it matches somewhere");
   app.add_flag("--list", a.list, "print names and methods, and measure nothing");
@@ -130,12 +131,20 @@ std::string make_folder(const std::optional<std::string>& wanted, const std::str
   throw bench::usage_error("no temporary folder can be written to; name one with --dir");
 }
 
-hierarchy::plan plan_for(const arguments& a) {
-  using std::chrono::milliseconds;
-  constexpr milliseconds patience{15'000};
-  if (a.quick) return {.turn = milliseconds(2), .rounds = 2, .measuring = milliseconds(5'000), .patience = patience};
-  return {
-      .turn = milliseconds(25), .rounds = 1'000'000, .measuring = milliseconds(a.seconds * 1000), .patience = patience};
+// A slow build of the Go programs, or rows that hang, are at the expense of rounds: the whole takes less than a minute,
+// unless another length is asked for.
+hierarchy::plan plan_for(const arguments& a, std::chrono::steady_clock::time_point begin) {
+  using std::chrono::milliseconds, std::chrono::seconds;
+  hierarchy::plan p{.turn = milliseconds(15),
+                    .rounds = 1'000'000,
+                    .measuring = seconds(a.seconds.value_or(default_seconds)),
+                    .latest = begin + (a.seconds ? std::chrono::hours(24) : seconds(54)),
+                    .patience = seconds(10)};
+  if (a.quick) {
+    p.turn = milliseconds(2);
+    p.rounds = 2;
+  }
+  return p;
 }
 
 int measure(const arguments& a, const hierarchy::rows& rows) {
@@ -148,8 +157,9 @@ int measure(const arguments& a, const hierarchy::rows& rows) {
   const hierarchy::janitor cleaner(s.run_name, s.files);
 
   const bench::machine m = bench::this_machine();
-  const hierarchy::plan p = plan_for(a);
-  fmt::print("{} rows, {}\n", rows.size(), a.quick ? "quickly" : fmt::format("about {} s", a.seconds));
+  const hierarchy::plan p = plan_for(a, begin.time);
+  fmt::print("{} rows, {}\n", rows.size(),
+             a.quick ? "quickly" : fmt::format("measured for {} s", p.measuring.count() / 1000));
   fmt::print("{}, {} CPUs, {}, {}, {}; weft {}\n", m.cpu, m.cpus, m.arch, m.kernel, m.compiler, bench::revision());
   if (const std::string why = bench::why_not_to_quote(); !why.empty() || a.quick) {
     fmt::print("figures of this run are not to be quoted: {}\n", why.empty() ? "--quick" : why);

@@ -120,9 +120,10 @@ void pin_to(int cpu) {
   checked(sched_setaffinity(0, sizeof set, &set), fmt::format("pinning to CPU {}", cpu));
 }
 
-// The last CPU rather than the first, which is where most machines send their interrupts.
+int home_cpu() { return allowed_cpus().back(); }
+
 two_cpus same_core() {
-  const int cpu = allowed_cpus().back();
+  const int cpu = home_cpu();
   return {cpu, cpu, fmt::format("both on CPU {}", cpu)};
 }
 

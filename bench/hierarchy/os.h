@@ -85,6 +85,9 @@ std::vector<int> allowed_cpus();
 /// Keeps the calling thread, and the threads and processes that it makes from now on, on one CPU.
 void pin_to(int cpu);
 
+/// The CPU for what needs one: the last, rather than the first, which is where most machines send their interrupts.
+int home_cpu();
+
 /// Where a row's two sides run.
 struct two_cpus {
   int first;

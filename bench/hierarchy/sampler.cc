@@ -237,7 +237,8 @@ sampling take_samples(const std::vector<row>& all, const setup& s, const plan& p
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::mt19937 random(1);  // a fixed seed: two runs take the same turns
   const bench::stopwatch watch;
-  while (result.rounds < p.rounds && (result.rounds == 0 || watch.elapsed() < p.measuring)) {
+  while (result.rounds < p.rounds &&
+         (result.rounds == 0 || (watch.elapsed() < p.measuring && std::chrono::steady_clock::now() < p.latest))) {
     ++result.rounds;
     std::shuffle(order.begin(), order.end(), random);
     for (const std::size_t k : order) {

@@ -35,10 +35,11 @@
 namespace bench::hierarchy {
 
 struct plan {
-  std::chrono::milliseconds turn;       // of a row in a round
-  int rounds;                           // at most
-  std::chrono::milliseconds measuring;  // no new round once this has passed since the first began
-  std::chrono::milliseconds patience;   // for an answer
+  std::chrono::milliseconds turn;                // of a row in a round
+  int rounds;                                    // at most
+  std::chrono::milliseconds measuring;           // no new round once this has passed since the first began
+  std::chrono::steady_clock::time_point latest;  // nor once this has come, however late the first began
+  std::chrono::milliseconds patience;            // for an answer
 };
 
 /// Nearest rank: the least sample that is not below a share of them. `sorted` is, and holds at least one.

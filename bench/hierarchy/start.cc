@@ -29,6 +29,7 @@ class start final : public experiment {
       if (!group_->any()) isolation = "namespaces";
       group_->remove();
     }
+    pin_to(home_cpu());
     once();  // what cannot be done is found here
   }
 

@@ -4,6 +4,8 @@
 // How long a process takes to start: from just before clone3 until the first instruction of a static program (payload.c,
 // which does nothing but write down the cycle counter), or until its end has been waited for. One start is one sample.
 //
+// Both processes are kept on one CPU, or it would be a matter of chance whether another one must be woken first.
+//
 // Inside the time, behind walls::namespaces: the making of the control groups and the putting into them, the namespaces,
 // the id maps, the private mounts, and the exec. Outside: the removal of the groups; and all that a container manager does
 // besides: an image, a root file system of its own, a network that leads anywhere, seccomp filters, a daemon asked over a

@@ -29,6 +29,8 @@ double ns_per(const bench::stopwatch& watch, std::int64_t n) {
 
 class empty_call final : public experiment {
  public:
+  empty_call() { pin_to(home_cpu()); }
+
   double run(std::int64_t n) override {
     const bench::stopwatch watch;
     for (std::int64_t i = 0; i < n; ++i) syscall(SYS_getppid);
@@ -93,7 +95,10 @@ class nameless_file {
 
 class page_in_file : public experiment {
  public:
-  explicit page_in_file(const setup& s) : file_(s.files) { detail = file_.file_system(); }
+  explicit page_in_file(const setup& s) : file_(s.files) {
+    pin_to(home_cpu());
+    detail = file_.file_system();
+  }
 
   double run(std::int64_t n) override {
     const bench::stopwatch watch;
