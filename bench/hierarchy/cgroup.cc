@@ -69,7 +69,10 @@ std::vector<place> places() {
               ? m.type == "cgroup2"
               : m.type == "cgroup" && has_option(m.options, controllers.substr(0, controllers.find(',')));
       if (!this_one || !path.starts_with(m.root)) continue;
-      found.push_back({m.point + "/" + path.substr(m.root.size()), controllers});
+      std::string below = path.substr(m.root.size());
+      if (!below.empty() && below.front() != '/') below.insert(below.begin(), '/');
+      if (below == "/") below.clear();
+      found.push_back({m.point + below, controllers});
       break;
     }
   }
@@ -89,12 +92,14 @@ bool remove_folder(const std::string& path) {
 }  // namespace
 
 cgroup::cgroup(std::string name) : name_(std::move(name)) {
-  std::string first_failure = "no cgroup hierarchy is mounted";
+  std::string first_failure = "none is mounted";
   std::string version_1, version_2;
+  bool tried = false;
   for (const place& p : places()) {
     const folder f{p.folder + "/" + name_, p.controllers};
     if (mkdir(f.path.c_str(), 0755) != 0) {
-      if (first_failure.starts_with("no ")) first_failure = errno_text("mkdir " + f.path);
+      if (!tried) first_failure = errno_text("mkdir in " + p.folder);
+      tried = true;
       continue;
     }
     if (p.controllers.empty()) {

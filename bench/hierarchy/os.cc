@@ -174,7 +174,7 @@ program_output run_program(const std::vector<std::string>& arguments, const std:
   if (children == offspring::some) setpgid(pid, pid);  // by both, so that it is so before either goes on
   out.write.close();
 
-  program_output result{.status = 0, .timed_out = false, .text = {}};
+  program_output result;
   const auto end = std::chrono::steady_clock::now() + limit;
   for (;;) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - std::chrono::steady_clock::now()).count();

@@ -104,8 +104,8 @@ two_cpus cross_core();  // throws unavailable when there is one CPU only
 void die_with_parent(std::int64_t parent);
 
 struct program_output {
-  int status;  // as waitpid gives it
-  bool timed_out;
+  int status = 0;  // as waitpid gives it
+  bool timed_out = false;
   std::string text;  // standard output and error
 };
 

@@ -98,8 +98,9 @@ void print_levels(const report& r) {
     begin();
     const auto [low, high] = std::minmax_element(medians.begin(), medians.end());
     const bool several = medians.size() > 1;
-    fmt::print("{:28} {:>21} {:>19}  {}\n", l.name, figure(*low) + (several ? " - " + figure(*high) : ""),
-               multiple(one, *low) + (several ? " - " + multiple(one, *high) : ""), here);
+    const std::string multiples = multiple(one, *low) + (several && one ? " - " + multiple(one, *high) : "");
+    fmt::print("{:28} {:>21} {:>19}  {}\n", l.name, figure(*low) + (several ? " - " + figure(*high) : ""), multiples,
+               here);
   }
 }
 

@@ -76,6 +76,17 @@ sampling sample(const std::vector<row>& rows, const plan& p = three_rounds) {
   return s;
 }
 
+// At once where the kernel gives us orphans, as it is asked to; qemu does not pass that on, and there somebody else reaps.
+bool gone(int pid) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (std::chrono::steady_clock::now() < end) {
+    const std::string stat = read_file("/proc/" + std::to_string(pid) + "/stat");
+    if (stat.empty() || stat.find(") Z ") != std::string::npos) return true;
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  return false;
+}
+
 // Between rows that must not notice.
 outcome between_good_ones(const row& r, const plan& p = three_rounds) {
   const std::vector<row> rows{good(), r, good()};
@@ -197,7 +208,7 @@ TEST(hierarchy_sampler, a_row_that_hangs_is_killed_with_all_it_has_made) {
   EXPECT_EQ(between_good_ones(row_that("hangs", [hang](std::int64_t) { return hang(); }), impatient).missing,
             "failed in round 1: gave no answer in time, and was killed");
   ASSERT_GT(grandchild->load(), 0);
-  EXPECT_EQ(kill(grandchild->load(), 0), -1) << "the grandchild lives";
+  EXPECT_TRUE(gone(grandchild->load()));
 
   const auto hanging = [hang](const setup&) -> std::unique_ptr<experiment> {
     hang();
@@ -207,7 +218,7 @@ TEST(hierarchy_sampler, a_row_that_hangs_is_killed_with_all_it_has_made) {
   EXPECT_EQ(between_good_ones(row_made_by("hangs", hanging), impatient).missing,
             "failed while preparing: gave no answer in time, and was killed");
   ASSERT_GT(grandchild->load(), 0);
-  EXPECT_EQ(kill(grandchild->load(), 0), -1) << "the grandchild lives";
+  EXPECT_TRUE(gone(grandchild->load()));
 }
 
 TEST(hierarchy_sampler, a_row_that_dies_says_of_what) {
