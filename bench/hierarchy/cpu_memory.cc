@@ -116,7 +116,7 @@ std::optional<cache_size> size_in_sysconf(int level) {
 
 std::optional<cache_size> size_of_cache(int level) {
   for (const auto ask : {size_in_sysfs, size_in_cpuid, size_in_sysconf}) {
-    if (const auto size = ask(level)) return size;
+    if (auto size = ask(level)) return size;
   }
   return std::nullopt;
 }

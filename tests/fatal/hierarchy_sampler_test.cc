@@ -49,7 +49,7 @@ class scripted final : public experiment {
   std::function<double(std::int64_t)> body_;
 };
 
-row row_that(std::string name, std::function<double(std::int64_t)> body) {
+row row_that(std::string name, const std::function<double(std::int64_t)>& body) {
   return {std::move(name), "a method", "an isolation", one_by_one,
           [body](const setup&) { return std::make_unique<scripted>(body); }};
 }
