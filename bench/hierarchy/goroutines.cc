@@ -99,11 +99,11 @@ rows goroutine_rows() {
        usual_batch, on_one<yielding>},
       {"goroutine.yield.pn",
        "two goroutines that only yield, N Ps, so that they may run side by side; total time / all yields",
-       isolation::goroutine, usual_batch, on_all<yielding>},
+       isolation::goroutine, longest_batch, on_all<yielding>},
       {"goroutine.channel.p1", "two goroutines, two unbuffered channels, one P; half a round trip",
        isolation::goroutine, usual_batch, on_one<meeting>},
       {"goroutine.channel.pn", "two goroutines, two unbuffered channels, N Ps; half a round trip", isolation::goroutine,
-       usual_batch, on_all<meeting>},
+       longest_batch, on_all<meeting>},
   };
 }
 

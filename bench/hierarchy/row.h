@@ -65,6 +65,10 @@ inline constexpr std::chrono::microseconds usual_batch{100};
 /// A batch for what sleeps and is woken: a hundred of those, or thereabouts.
 inline constexpr std::chrono::microseconds long_batch{1000};
 
+/// For what begins anew in each batch, on several threads, and costs next to nothing once it has begun: waking a thread must
+/// not show.
+inline constexpr std::chrono::microseconds longest_batch{4000};
+
 /// A single operation is a sample.
 inline constexpr std::chrono::microseconds one_by_one{0};
 

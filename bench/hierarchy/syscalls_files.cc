@@ -137,6 +137,7 @@ class writing_through final : public page_in_file {
     if (file_.in_memory_only()) {
       throw unavailable(fmt::format("{} has no disk to wait for; name a folder on one with --dir", detail));
     }
+    syncfs(file_.get());  // what others have written before shall not be waited for
   }
 
  private:
