@@ -12,8 +12,8 @@ import re
 COMMANDS = {
     "pingpong": "build/bench/bench_pingpong -p 1,2,16 -r 5 --json pingpong.json",
     "hierarchy": "build/bench/bench_hierarchy --json hierarchy.json",
-    "breakdown": "build/bench/breakdown/bench_breakdown --json breakdown.json",
-    "workloads": "build/bench/workloads/bench_workloads --json workloads.json",
+    "breakdown": "build/bench/bench_breakdown --json breakdown.json",
+    "workloads": "build/bench/bench_workloads --json workloads.json",
     "compare": "tools/compare --json compare.json",
 }
 BENCHES = tuple(COMMANDS)
