@@ -107,7 +107,9 @@ void go(F&& f, Args&&... args) { rt::start(rt::new_goroutine_here(), std::forwar
 
 template <class F, class... Args>
 requires std::invocable<std::decay_t<F>, std::decay_t<Args>...>
-void go(const go_options& o, F&& f, Args&&... args) { rt::start(rt::new_goroutine_here(o), std::forward<F>(f), std::forward<Args>(args)...); }
+void go(const go_options& o, F&& f, Args&&... args) {
+  rt::start(rt::new_goroutine_here(o), std::forward<F>(f), std::forward<Args>(args)...);
+}
 
 // Makes a runtime, runs f() as its first goroutine, and returns f's result once every goroutine has ended. The calling thread
 // becomes one of the runtime's. Afterwards no thread, mapping or goroutine is left.

@@ -108,7 +108,7 @@ bool steal_timers(M* m) {
 }
 
 // Was the last theft from a deque worth it? A goroutine that another P would have run within 50 ns costs the thief several cache lines, and the
-// other P as many when it uses the stacks again. (A thousand goroutines that end at once, two Ps: 236 ns each, so 80.) A part of a tree,
+// other P as many when it uses the stacks again. (A thousand goroutines that end at once, two Ps: 214 ns each, so 179; at one P 42.) A part of a tree,
 // or anything that takes a microsecond, is worth it at once.
 void judge_theft(M* m) {
   M::parts& mine = *m->more;

@@ -73,7 +73,8 @@ namespace weft {
 struct stack_slot {
   char* lo;   // lowest usable byte, right above the guard
   char* top;  // the caller's part ends here; a multiple of cache_line
-  bool cold = false;  // out of alloc_batch: no memory behind it, and neither the first few of its class: os::populate pays
+  bool cold =
+      false;  // out of alloc_batch: no memory behind it, and neither the first few of its class: os::populate pays
 };
 
 // What find() knows about an address.

@@ -41,7 +41,7 @@ struct M::parts {
   G* to_pool = nullptr;      // a finished goroutine whose slot this M's P does not cache: to be freed off its stack
   smr_record* guest_smr =
       nullptr;  // this M: for timers that fire inside another section (run_timers); made when first wanted
-  std::uint32_t no_switch = 0;        // this M: hold_switches
+  std::uint32_t no_switch = 0;  // this M: hold_switches
   // This M: how many it took from another P's deque last, and when; how long it stays away after that, and until when (spin.cc).
   std::uint32_t stolen = 0;
   std::int64_t stole_ns = 0;
