@@ -11,6 +11,7 @@
 #include "runtime/os/limits.h"
 #include "runtime/sched/deque.h"
 #include "runtime/sched/park.h"
+#include "tests/support/emulated.h"
 #include "tests/support/world.h"
 
 namespace weft {
@@ -23,6 +24,9 @@ WEFT_ON_PROCS(start);
 
 // A goroutine costs the sanitizers hundreds of times as much, a fiber of theirs.
 constexpr bool dear = WEFT_TSAN || WEFT_ASAN;
+
+// How many are alive at once is bounded by what a machine starts in a limits::deque_patience_ns: not asked where that is next to nothing.
+bool bounds_hold() { return !dear && weft_test::emulator() == nullptr; }
 
 // A count that knows the most it has been.
 class high_water {
@@ -69,20 +73,20 @@ long power(int base, int exponent) { return exponent == 0 ? 1 : base * power(bas
 // In breadth all of a tree's leaves are alive at once; in depth, of each generation the children of one. (Every
 // limits::deque_patience_ns one more branch is begun beside the others, so that a slow machine has some more.)
 TEST_P(start, a_tree_is_walked_in_depth) {
-  for (const auto& [branches, depth] : {std::pair{2, dear ? 12 : 16}, std::pair{10, dear ? 3 : 5}}) {
+  for (const auto& [branches, depth] : {std::pair{2, dear ? 8 : 16}, std::pair{10, dear ? 2 : 5}}) {
     tree t(branches);
     run([&, d = depth] { t.grow(d); });
     const long leaves = power(branches, depth);
     EXPECT_EQ(t.leaves, leaves);
     EXPECT_EQ(t.alive.now(), 0);
-    if (procs() == 1) {
-      EXPECT_LT(t.alive.most(), std::min(leaves / 4, 3'000L));
+    if (procs() == 1 && bounds_hold()) {
+      EXPECT_LT(t.alive.most(), leaves / 10);
     }
   }
 }
 
 TEST_P(start, who_starts_a_storm_gives_way_to_it) {
-  constexpr int n = dear ? 2'000 : 10'000;
+  constexpr int n = dear ? 500 : 10'000;
   high_water unstarted;
   std::atomic<int> ran{0};
   run([&] {
@@ -103,7 +107,7 @@ TEST_P(start, who_starts_a_storm_gives_way_to_it) {
 
 // Two storms, each of which finds the other's in the deque; and what is started stays, each waiting for all of the others.
 TEST_P(start, two_storms_give_way_to_each_other) {
-  constexpr int n = dear ? 1'000 : 5'000;
+  constexpr int n = dear ? 300 : 5'000;
   high_water unstarted;
   std::atomic<int> ran{0};
   std::atomic<bool> stop{false};
@@ -248,7 +252,7 @@ TEST(start_at_one_p, the_started_do_not_starve_who_yields) {
     });
     yield();
     tree t(2);
-    t.grow(12);
+    t.grow(dear ? 8 : 12);
     EXPECT_TRUE(stop) << turns << " turns beside a tree";
     w.wait();
   });
@@ -260,7 +264,7 @@ TEST(start_at_one_p, the_oldest_gets_its_turn_although_newer_ones_keep_coming) {
     std::atomic<bool> ran{false};
     std::atomic<int> leaves{0};
     int before = 0;
-    constexpr int all = 1 << 12;
+    constexpr int all = dear ? 1 << 9 : 1 << 12;
     struct slow_tree {
       std::atomic<int>& leaves;
       void grow(int size) {
