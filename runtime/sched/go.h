@@ -98,9 +98,10 @@ void start(G* g, F&& f, Args&&... args) {
 }  // namespace rt
 
 // Starts a goroutine that calls f(args...), of which it keeps decayed copies. It runs soon, on this P or on one that steals
-// it; the caller goes on. An exception that leaves it ends the process, with a report. Wait-free but for memory: throws
-// std::system_error when no stack is to be had (nothing has happened then), std::invalid_argument for a bad option.
-// Only from a goroutine: std::logic_error elsewhere.
+// it; the caller goes on, but now and then gives way, as in every call of the runtime: who starts many on end, to those. In which order
+// goroutines first run is not promised; mostly the one started last comes first (sched/deque.h). An exception that leaves it ends the
+// process, with a report. Wait-free but for memory and the giving way: throws std::system_error when no stack is to be had (nothing
+// has happened then), std::invalid_argument for a bad option. Only from a goroutine: std::logic_error elsewhere.
 template <class F, class... Args>
 requires std::invocable<std::decay_t<F>, std::decay_t<Args>...>
 void go(F&& f, Args&&... args) { rt::start(rt::new_goroutine_here(), std::forward<F>(f), std::forward<Args>(args)...); }
