@@ -152,10 +152,43 @@ void bare_sleep(std::chrono::steady_clock::time_point when) {
   }
 }
 
+/// The ping-pong with a million others parked. That they are all there at its end is checked.
+outcome pingpong_beside_parked(std::int64_t n) {
+  constexpr std::int64_t others = 1'000'000;
+  const auto gate = weft::make_chan<char>();
+  std::atomic<std::int64_t> passed{0};
+  weft::wait_group started, ended;
+  started.add(others);
+  ended.add(others);
+  for (std::int64_t i = 0; i < others; ++i) {
+    weft::go([&gate, &passed, &started, &ended] {
+      started.done();
+      (void)gate.recv();
+      passed.fetch_add(1, std::memory_order_relaxed);  // ended.wait() orders it
+      ended.done();
+    });
+  }
+  started.wait();
+  idle_for(50ms);
+  const bench::result r = bench::pingpong<std::int64_t>({.rounds = n});
+  const bool none = passed.load(std::memory_order_relaxed) == 0;
+  gate.close();
+  ended.wait();
+  return {ns_per_op(r), r.right && none && passed.load(std::memory_order_relaxed) == others};
+}
+
+/// A runtime, started and stopped; nothing runs in it. One op is both.
+outcome start_stop(int procs, std::int64_t n) {
+  std::int64_t ran = 0;
+  const bench::stopwatch watch;
+  for (std::int64_t i = 0; i < n; ++i) weft::run({.procs = procs}, [&ran] { ++ran; });
+  return plain({.elapsed = watch.elapsed(), .ops = n, .right = ran == n});
+}
+
 struct workload {
   std::string_view name;
-  outcome (*run)(std::int64_t n);
-  std::int64_t least = 1;  // of n
+  outcome (*run)(std::int64_t n);  // as a goroutine; null: start_stop, which makes its own runtimes
+  std::int64_t least = 1;          // of n
   std::int64_t most = 1'000'000'000;
 };
 
@@ -163,6 +196,8 @@ constexpr workload workloads[] = {
     {"pingpong", [](std::int64_t n) { return pingpong(n, 1, 0); }},
     {"pingpong_deep4", [](std::int64_t n) { return pingpong(n, 1, 4); }},
     {"pingpong_1000", [](std::int64_t n) { return pingpong(n, 1000, 0); }},
+    {"pingpong_beside_parked", pingpong_beside_parked},
+    {"start_stop", nullptr},
     {"switch", [](std::int64_t n) { return plain(bench::yield_between_two(n)); }},
     {"spawn", [](std::int64_t n) { return plain(bench::spawn_and_join(n)); }},
     {"parked", parked_line},
@@ -216,7 +251,7 @@ int workload_main(int argc, char** argv) {
     if (power != n) throw bench::usage_error(fmt::format("N: {} is no power of ten, as skynet needs", n));
   }
 
-  const outcome o = weft::run({.procs = procs}, [w, n] { return w->run(n); });
+  const outcome o = w->run ? weft::run({.procs = procs}, [w, n] { return w->run(n); }) : start_stop(procs, n);
   if (!o.right) throw std::runtime_error(fmt::format("{}: a sum is wrong", w->name));
   fmt::print("{}\n", o.line);
   if (std::fflush(stdout) != 0) throw std::runtime_error("writing to the standard output failed");
