@@ -43,7 +43,7 @@
 
 #pragma once
 
-#include "g_m_p.h"
+#include "runq.h"
 
 namespace weft::rt::deque {
 
@@ -54,7 +54,7 @@ static_assert((capacity & (capacity - 1)) == 0 && capacity >= 4);
 inline std::uint32_t size(const P* p) {
   std::uint32_t h = p->deque_head.load(relaxed);
   std::uint32_t t = p->deque_tail.load(relaxed);
-  return t - h <= capacity ? t - h : 0;  // the two are of different moments
+  return runq::distance(h, t, capacity);
 }
 
 // Owner only. False when full.

@@ -38,6 +38,8 @@
 
 #pragma once
 
+#include <algorithm>
+
 #include "g_m_p.h"
 
 namespace weft::rt {
@@ -85,6 +87,14 @@ namespace runq {
 inline constexpr std::uint32_t capacity = limits::runq_capacity;
 static_assert((capacity & (capacity - 1)) == 0 && capacity >= 4);
 
+// From head to tail, as somebody saw them who is not their owner: of different moments. With the tail behind the head, all that was in before that
+// tail has been taken; with the tail more than the capacity before the head, it was never empty in between. (Modulo 2^32 a ring of minus
+// one and a deque of one made none together, and sysmon went to sleep on the one.)
+inline std::uint32_t distance(std::uint32_t head, std::uint32_t tail, std::uint32_t capacity) {
+  const auto n = static_cast<std::int32_t>(tail - head);
+  return n < 0 ? 0 : std::min(static_cast<std::uint32_t>(n), capacity);
+}
+
 // Owner only. False when full.
 inline bool put(P* p, G* g) {
   std::uint32_t h = p->runq_head.load(acquire);  // RUNQ-CONSUME acquire <- steal_into: the slot was read
@@ -124,11 +134,11 @@ inline G* get(P* p) {
   }
 }
 
-// A hint, for anyone.
+// A hint, for anyone; for the owner never less than there are.
 inline std::uint32_t size(const P* p) {
   std::uint32_t h = p->runq_head.load(relaxed);
   std::uint32_t t = p->runq_tail.load(relaxed);
-  return t - h;
+  return distance(h, t, capacity);
 }
 
 // The owner of `dst` takes half of `src`'s ring, rounded up; all but one go into dst's own ring, the last is returned. Null

@@ -5,7 +5,7 @@
 #include <array>
 
 #include "model.h"
-#include "runtime/sched/deque.h"
+#include "runtime/sched/world.h"
 #include "tests/support/bare_p.h"
 
 namespace weft::rt {
@@ -296,6 +296,55 @@ void hint() {
   all.all_taken(3);
 }
 TEST(deque, the_hint_is_never_too_small_for_its_owner) { check_all(hint, {.preemptions = 3}); }
+
+// Ring and deque together, as sysmon and who goes to sleep look at them: what stays in the one is not made up for by what goes through the other.
+void waiting_in_the_deque() {
+  auto p = bare_p();
+  items all(3);
+  deque::push(p.get(), all.make(0));
+  sim::thread looks([&] { sim::require(waiting(p.get()) != 0, "one waits all the time"); });
+  for (std::size_t i = 1; i < 3; ++i) {
+    runq::put(p.get(), all.make(i));
+    all.take(runq::get(p.get()));
+  }
+  looks.join();
+  drain(p.get(), all);
+  all.all_taken(3);
+}
+TEST(deque, what_waits_there_is_not_overlooked_beside_a_busy_ring) { check_all(waiting_in_the_deque); }
+
+void waiting_in_the_ring() {
+  auto p = bare_p();
+  items all(3);
+  runq::put(p.get(), all.make(0));
+  sim::thread looks([&] { sim::require(waiting(p.get()) != 0, "one waits all the time"); });
+  for (std::size_t i = 1; i < 3; ++i) {
+    deque::push(p.get(), all.make(i));
+    all.take(deque::pop(p.get()));
+  }
+  looks.join();
+  all.take(runq::get(p.get()));
+  all.all_taken(3);
+}
+TEST(deque, what_waits_in_the_ring_is_not_overlooked_beside_a_busy_deque) { check_all(waiting_in_the_ring); }
+
+// More may go through than there is room for, between the look at the head and the one at the tail: then it was never empty. (No old values
+// here: with an old tail behind a new head it looks empty, and all from before that tail has been taken.)
+void waiting_in_a_full_one() {
+  auto p = bare_p();
+  items all(3 * deque::capacity);
+  std::size_t made = 0;
+  for (; made < 2; ++made) deque::push(p.get(), all.make(made));
+  sim::thread looks([&] { sim::require(waiting(p.get()) != 0, "one waits all the time"); });
+  for (; made < 2 * deque::capacity; ++made) {
+    deque::push(p.get(), all.make(made));
+    all.take(deque::take_oldest(p.get()));
+  }
+  looks.join();
+  drain(p.get(), all);
+  all.all_taken(made);
+}
+TEST(deque, what_never_ends_is_not_overlooked) { check_all(waiting_in_a_full_one, {.preemptions = 2, .stale = 0}); }
 
 }  // namespace
 }  // namespace weft::rt
