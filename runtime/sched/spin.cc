@@ -234,16 +234,21 @@ M* take_idle_m(sched* s) {
   return m;
 }
 
-// After R2: a P to look further with, if something was submitted meanwhile; bound goroutines need their own.
-P* look_again(sched* s) {
-  bool work = looks_like_work(s);
-  P* bound = nullptr;
-  int n = s->nprocs.load(acquire);
-  for (int i = 0; i < n && !bound; ++i)
-    if (proc(s, i)->inbox.load(relaxed)) bound = proc(s, i);  // relaxed: after R2
+// After R2: a P to look further with, if something was submitted meanwhile. What is bound to the P that we gave up is for us to see, whatever else
+// there is: who submitted it has counted on that. (We took the first P with something in its inbox; where that one ran, ours was left idle, with a
+// goroutine of its own. Model test: idle.an_inbox_is_seen_beside_another.) What is bound to others: see run_p, where no thread was to be had.
+P* look_again(sched* s, P* given_up) {
+  auto has_inbox = [](const P* p) { return p->inbox.load(relaxed) != nullptr; };  // relaxed: after R2
+  const bool ours = has_inbox(given_up);
+  const bool work = looks_like_work(s);
+  bool bound = ours;
+  const int n = s->nprocs.load(acquire);
+  for (int i = 0; i < n && !bound; ++i) bound = has_inbox(proc(s, i));
   if (!work && !bound) return nullptr;
   std::lock_guard hold(s->lk);
-  if (bound && take_idle(s, bound)) return bound;
+  if (ours && take_idle(s, given_up)) return given_up;
+  for (int i = 0; i < n && bound; ++i)
+    if (P* p = proc(s, i); has_inbox(p) && take_idle(s, p)) return p;
   return work ? take_idle_p(s) : nullptr;
 }
 
@@ -472,11 +477,12 @@ G* find_runnable(M* m) {
       if (!eligible(m, g)) continue;
       return g;
     }
-    free_cached(s, m->p, p_cache_idle);  // an idle P hoards no stacks
+    P* p = m->p;
+    free_cached(s, p, p_cache_idle);  // an idle P hoards no stacks
     {
       std::lock_guard hold(s->lk);
-      if (s->globq.n != 0 && !m->p->attention.load(relaxed)) continue;
-      release_p(s, m->p);  // R1
+      if (s->globq.n != 0 && !p->attention.load(relaxed)) continue;
+      release_p(s, p);  // R1
       m->p = nullptr;
     }
     if (m->spinning)
@@ -484,8 +490,8 @@ G* find_runnable(M* m) {
     else
       os::fence_full();  // R2
     tell_sysmon_of_idle(s);
-    if (P* p = look_again(s)) {  // R3
-      m->p = p;
+    if (P* other = look_again(s, p)) {  // R3
+      m->p = other;
       m->spinning = true;
       s->nspinning.fetch_add(1, relaxed);
     }

@@ -169,6 +169,9 @@ void start_the_world(M* m) {
   os::fence_full();
   s->sysmon_wake.wake();                // come what may: SYSMON-IDLE, and new Ps that do not nag yet
   s->world_busy.store(false, relaxed);  // relaxed: see stop_the_world
+  // Threads that readied bound goroutines meanwhile saw no P idle. relaxed: after the fence
+  for (int i = 0, n = s->nprocs.load(relaxed); i < n; ++i)
+    if (proc(s, i)->inbox.load(relaxed)) start_p(s, proc(s, i));
   wake_p(s);
 }
 

@@ -175,6 +175,27 @@ TEST(idle, an_inbox_is_seen_at_once) {
       100'000, no_watchdog);
 }
 
+// The P that has gone to sleep has a goroutine of its own, and so has one before it, which is busy.
+TEST(idle, an_inbox_is_seen_beside_another) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        auto c = make_chan<int>();
+        sim::thread t([&] { c.send(1); });
+        weft::run({.procs = 2}, [&] {
+          weft::go({.home = 0}, [&] { compute_until(ran, 1); });
+          weft::go({.home = 1}, [&, c] {
+            weft::go({.home = 0}, [&] { ran.fetch_add(1, acq_rel); });
+            c.recv();
+            ran.fetch_add(1, acq_rel);
+          });
+        });
+        t.join();
+        sim::require(ran.load(relaxed) == 2, "a goroutine is lost");
+      },
+      100'000, no_watchdog);
+}
+
 TEST(idle, what_comes_from_outside_is_seen_at_once) {
   check_some(
       [] {
