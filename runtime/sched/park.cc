@@ -178,9 +178,16 @@ void cooperate_slow(M* m) {
   // On the scheduler's stack there is nobody to yield; the next call of a goroutine's finds the budget as it is.
   if (!m->curg || m->more->no_switch != 0) return;
   P* p = m->p;
+  if (p->attention.load(relaxed)) {
+    refill(p);
+    return yield_to_scheduler(m);
+  }
+  // A yield finds the budget spent, and looks round. Were it refilled here, goroutines that all call once and yield, so many that each time the
+  // budget ends in a call (a slice is 61 yields), would never let the scheduler look at the global queue, nor at timers.
+  if (p->runnext.load(relaxed) || waiting(p) || m->s->globq_size.load(relaxed) || p->inbox.load(relaxed) ||
+      p->more->timers.first.load(relaxed) != timer_heap::never)
+    return yield();
   refill(p);
-  if (p->attention.load(relaxed)) return yield_to_scheduler(m);
-  if (p->runnext.load(relaxed) || waiting(p) || m->s->globq_size.load(relaxed) || p->inbox.load(relaxed)) yield();
 }
 
 void block_thread(thread_waiter& w) {

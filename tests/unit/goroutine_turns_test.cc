@@ -154,6 +154,61 @@ TEST_P(goroutine, the_global_queue_is_served_while_the_ring_is_busy) {
   });
 }
 
+// A call and ten yields a round, over and over, which meets the end of the budget in the call each time, if it does once: two rounds of 40 after the
+// yield in it, and four of 41, make 244, the budget. The look that goes with the end must not be skipped: a sleeper's turn comes by it. (It was:
+// the call filled the budget up and then yielded.) One of the 41 phases is it.
+TEST_P(goroutine, a_timer_fires_beside_goroutines_that_call_and_yield_in_step) {
+  run([] {
+    for (int phase = 0; phase < 41; ++phase) {
+      std::atomic<bool> stop{false};
+      wait_group w;
+      w.add(11);
+      go({.home = 0}, [&] {
+        sleep_for(std::chrono::microseconds(100));
+        stop = true;
+        w.done();
+      });
+      for (int i = 0; i < 9; ++i)
+        go({.home = 0}, [&] {
+          while (!stop) yield();
+          w.done();
+        });
+      go({.home = 0}, [&, phase] {
+        for (int k = 0; k < phase; ++k) (void)weft::procs();
+        while (!stop) {
+          (void)weft::procs();
+          yield();
+        }
+        w.done();
+      });
+      w.wait();
+    }
+  });
+}
+
+// Nobody else is there: the calls themselves must look after the timers, with one P as with several.
+TEST_P(goroutine, a_timer_fires_beside_one_that_only_calls) {
+  run([] {
+    bool stop = false;  // plain: both run on one P
+    wait_group w;
+    w.add(2);
+    go({.home = 0}, [&] {
+      sleep_for(std::chrono::milliseconds(1));
+      stop = true;
+      w.done();
+    });
+    go({.home = 0}, [&] {
+      auto c = make_chan<int>(1);
+      while (!stop) {
+        c.send(1);
+        (void)c.recv();
+      }
+      w.done();
+    });
+    w.wait();
+  });
+}
+
 TEST_P(goroutine, a_runnext_behind_a_goroutine_that_computes_runs_on_another_p) {
   run([p = procs()] {
     if (p == 1) return;  // there is no other
