@@ -220,17 +220,21 @@ int machine::choose_thread(std::uint32_t can, int current) {
             priority[current] = --lowest;
           }
         }
-        // Who goes on for ever may be waiting for somebody without saying so.
-        if (current >= 0 && ++streak > 1000) {
-          streak = 0;
-          priority[current] = --lowest;
+        // Those who go on for ever, one alone or several by turns, may be waiting for somebody without saying so.
+        if (++window > 1000) {
+          if ((could & ~ran) != 0)
+            for (std::uint32_t rest = ran; rest != 0; rest &= rest - 1) priority[std::countr_zero(rest)] = --lowest;
+          window = 0;
+          could = ~0U;
+          ran = 0;
         }
         chosen = std::countr_zero(can);
         for (std::uint32_t rest = can & (can - 1); rest != 0; rest &= rest - 1) {
           int i = std::countr_zero(rest);
           if (priority[i] > priority[chosen]) chosen = i;
         }
-        if (chosen != current) streak = 0;
+        could &= can;
+        ran |= 1U << chosen;
         break;
       }
       case strategy::exhaustive: {
@@ -351,7 +355,9 @@ class explorer {
       m_.lowest = 0;
       m_.changes.clear();
       m_.next_change = 0;
-      m_.streak = 0;
+      m_.window = 0;
+      m_.could = ~0U;
+      m_.ran = 0;
       for (int i = 1; i < m_.how.depth; ++i)
         m_.changes.push_back(1 + m_.below(static_cast<std::uint32_t>(std::max<std::uint64_t>(m_.length, 1))));
       std::sort(m_.changes.begin(), m_.changes.end());

@@ -292,7 +292,10 @@ struct machine {
   std::vector<std::uint64_t> changes;  // pct: steps, ascending
   std::size_t next_change = 0;
   std::uint64_t length = 0;  // pct: of a run
-  std::uint32_t streak = 0;  // pct: points that the same thread has gone on for
+  // pct: of the last so many points, the threads that could go on at each, and those that did at any
+  std::uint32_t window = 0;
+  std::uint32_t could = ~0U;
+  std::uint32_t ran = 0;
   std::vector<node> path;
   std::size_t depth = 0;
   std::uint32_t sleep = 0;
