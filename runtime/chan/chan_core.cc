@@ -25,7 +25,7 @@ bool pause_after(std::uint32_t times) {
   }
   M* m = self();
   const bool others =
-      m && (m->p->runnext.load(relaxed) || runq::size(m->p) != 0 || deque::size(m->p) != 0);  // relaxed: a guess
+      m && (m->p->runnext.load(relaxed) || runq::own_size(m->p) != 0 || deque::own_size(m->p) != 0);  // relaxed: a guess
   weft::yield();  // alone, too: the world may have to be stopped before who is waited for can run
   // A goroutine alone on its P, or with none but such as wait, would spin out its thread's time slice, milliseconds.
   if (!others || times % 16 == 0) os::yield_thread();

@@ -45,6 +45,9 @@ inline constexpr std::int64_t stay_away_max_ns = real_or_sim(32'000, 2);
 // So long may a deque's bottom lie there while newer ones are run: as long as a goroutine of Go's may run before others get their turn.
 inline constexpr std::int64_t deque_patience_ns = real_or_sim(10'000'000, 10);
 
+// While some Ps are idle and others run, the watchdog sleeps no longer (sched/sysmon.cc).
+inline constexpr std::int64_t overlooked_ns = 10'000'000;
+
 // The global queue is looked at first on every globq_poll-th pick, so that two goroutines that keep readying each
 // other cannot starve it. Prime, as in Go, so that it does not beat with a program's own period.
 inline constexpr std::uint32_t globq_poll = real_or_sim(61U, 5U);

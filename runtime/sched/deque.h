@@ -57,6 +57,9 @@ inline std::uint32_t size(const P* p) {
   return runq::distance(h, t, capacity);
 }
 
+// The same, owner only, who knows the tail.
+inline std::uint32_t own_size(const P* p) { return p->deque_tail.load(relaxed) - p->deque_head.load(relaxed); }
+
 // Owner only. False when full.
 inline bool push(P* p, G* g) {
   std::uint32_t h = p->deque_head.load(acquire);  // DEQUE-CONSUME acquire <- take_oldest: the slot was read

@@ -161,6 +161,7 @@ void after_switch(M* m) {
   if (G* g = m->more->requeue) {
     m->more->requeue = nullptr;
     queue_local(m, g);
+    tell_sysmon_of_waiting(m->p);
   }
 }
 
@@ -276,7 +277,7 @@ void launch(M* m, G* g, void (*entry)(G*)) {
     displace_runnext(m, g);
     // Not at each: the fence would be a tenth of a goroutine's life. A P that idles meanwhile looks at the deque before it sleeps, and
     // sysmon at what it overlooks.
-    const std::uint32_t spare = waiting(p);
+    const std::uint32_t spare = waiting_here(p);
     call_for_help(m->s, p, spare % limits::help_every == 2 ? spare : 0);
     P::parts& mine = *p->more;
     if (mine.spawner != m->curg) {

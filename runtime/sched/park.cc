@@ -89,6 +89,7 @@ void put_back(M* m, G* to) {
     put_runnext(m->p, to);
   else
     queue_local(m, to);
+  tell_sysmon_of_waiting(m->p);
 }
 
 }  // namespace
@@ -132,7 +133,7 @@ void ready_slow(waiter* w) {
   if (g->affinity.load(relaxed) != s && g->affinity.load(relaxed) != p) return ready_bound(s, g);
   // The last one readied runs next; the one before it takes the ring's tail, where others may steal it.
   displace_runnext(m, g);
-  call_for_help(s, p, waiting(p));
+  call_for_help(s, p, waiting_here(p));
 }
 
 void displace_runnext(M* m, G* g) {
@@ -148,7 +149,7 @@ void displace_runnext(M* m, G* g) {
 
 void give_way_to_deque(M* m) {
   if (!m->curg || m->more->no_switch != 0) return;
-  m->p->more->deque_owed = deque::size(m->p);
+  m->p->more->deque_owed = deque::own_size(m->p);
   yield();
 }
 
@@ -156,12 +157,7 @@ void call_for_help(sched* s, P* p, std::uint32_t spare) {
   if (s->nprocs.load(relaxed) == 1) return;
   // One goroutine in the ring is left to sysmon, as one in runnext is: woken at once, another P would tear three that talk to each other
   // apart, and put each of their words on the wire between two cores.
-  if (spare <= 1) {
-    asm volatile("" ::: "memory");  // SYSMON-NAG O2
-    if (p->nag.load(relaxed)) [[unlikely]]
-      nag_sysmon(p);
-    return;
-  }
+  if (spare <= 1) return tell_sysmon_of_waiting(p);
   os::fence_full();  // SUBMIT-IDLE, submitter's side (spin.cc)
   if (s->nidle.load(relaxed) != 0 && s->nspinning.load(relaxed) == 0) wake_p(s);
 }
@@ -184,7 +180,7 @@ void cooperate_slow(M* m) {
   }
   // A yield finds the budget spent, and looks round. Were it refilled here, goroutines that all call once and yield, so many that each time the
   // budget ends in a call (a slice is 61 yields), would never let the scheduler look at the global queue, nor at timers.
-  if (p->runnext.load(relaxed) || waiting(p) || m->s->globq_size.load(relaxed) || p->inbox.load(relaxed) ||
+  if (p->runnext.load(relaxed) || waiting_here(p) || m->s->globq_size.load(relaxed) || p->inbox.load(relaxed) ||
       p->more->timers.first.load(relaxed) != timer_heap::never)
     return yield();
   refill(p);
@@ -206,11 +202,11 @@ WEFT_NOINLINE void yield_slow(M* m) {
   P* p = m->p;
   G* g = m->curg;
   if (p->attention.load(relaxed)) return yield_to_scheduler(m);
-  if (runq::size(p) == runq::capacity || (g->affinity.load(relaxed) != m->s && g->affinity.load(relaxed) != p))
+  if (runq::own_size(p) == runq::capacity || (g->affinity.load(relaxed) != m->s && g->affinity.load(relaxed) != p))
     return yield_to_scheduler(m);
   G* to = pick_next(m);
   if (!to) return;
-  if (runq::size(p) == runq::capacity) {  // the pick filled it up from the global queue
+  if (runq::own_size(p) == runq::capacity) {  // the pick filled it up from the global queue
     g_list one;
     one.push_back(to);
     queue_global(m->s, one);
@@ -232,7 +228,7 @@ void yield() {
   // room for this one: 8 ns instead of 12.
   const std::int32_t left = p->budget.load(relaxed) - limits::switch_cost;
   if (left < 0 || p->attention.load(relaxed) || p->runnext.load(relaxed) || p->inbox.load(relaxed) ||
-      deque::size(p) != 0 || m->curg->affinity.load(relaxed) != m->s) [[unlikely]]
+      deque::own_size(p) != 0 || m->curg->affinity.load(relaxed) != m->s) [[unlikely]]
     return yield_slow(m);
   G* to = runq::get(p);
   if (!to || (to->affinity.load(relaxed) != m->s && !eligible(m, to))) [[unlikely]]

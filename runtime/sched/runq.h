@@ -141,6 +141,9 @@ inline std::uint32_t size(const P* p) {
   return distance(h, t, capacity);
 }
 
+// The same, owner only, who knows the tail.
+inline std::uint32_t own_size(const P* p) { return p->runq_tail.load(relaxed) - p->runq_head.load(relaxed); }
+
 // The owner of `dst` takes half of `src`'s ring, rounded up; all but one go into dst's own ring, the last is returned. Null
 // when there was nothing, or when the first one is bound to its P (a laboratory's; those behind it wait until it has run).
 G* steal_into(P* dst, P* src);

@@ -60,15 +60,21 @@ void queue_started(M* m, G* g) {
 G* get_global(M* m, bool fill_ring) {
   sched* s = m->s;
   if (s->globq_size.load(relaxed) == 0) return nullptr;  // relaxed: a hint; the idle protocol looks again after a fence
-  std::lock_guard hold(s->lk);
-  G* first = s->globq.pop_front();
-  if (!first) return nullptr;
-  if (fill_ring) {
-    std::uint32_t share = (s->globq.n + 1) / static_cast<std::uint32_t>(s->nprocs.load(relaxed));
-    std::uint32_t room = runq::capacity / 2 - std::min(runq::capacity / 2, runq::size(m->p));
-    for (std::uint32_t n = std::min({share, room, s->globq.n}); n > 0; --n) runq::put(m->p, s->globq.pop_front());
+  G* first;
+  std::uint32_t more = 0;
+  {
+    std::lock_guard hold(s->lk);
+    first = s->globq.pop_front();
+    if (!first) return nullptr;
+    if (fill_ring) {
+      std::uint32_t share = (s->globq.n + 1) / static_cast<std::uint32_t>(s->nprocs.load(relaxed));
+      std::uint32_t room = runq::capacity / 2 - std::min(runq::capacity / 2, runq::own_size(m->p));
+      more = std::min({share, room, s->globq.n});
+      for (std::uint32_t n = more; n > 0; --n) runq::put(m->p, s->globq.pop_front());
+    }
+    s->globq_size.store(s->globq.n, relaxed);
   }
-  s->globq_size.store(s->globq.n, relaxed);
+  if (more != 0) tell_sysmon_of_waiting(m->p);
   return first;
 }
 
@@ -88,7 +94,7 @@ G* get_inbox(M* m) {
   }
   G* first = static_cast<G*>(oldest);
   if (!first) return nullptr;
-  for (waiter* rest = first->next; rest;) {
+  for (waiter* rest = first->next; rest;) {  // nobody is told: they are bound, and nobody else could
     waiter* next = rest->next;
     queue_local(m, static_cast<G*>(rest));
     rest = next;
@@ -167,7 +173,7 @@ G* look_round(M* m) {
   if (p->attention.load(relaxed)) return nullptr;  // relaxed: a request; what it is about is read under lk
   timer_heap& timers = p->more->timers;
   const bool timed = timers.first.load(relaxed) != timer_heap::never;  // relaxed: the owner's hint
-  const bool newer = deque::size(p) != 0;
+  const bool newer = deque::own_size(p) != 0;
   if (!newer) p->more->deque_since_ns = 0;
   if (timed || newer) {
     const std::int64_t now = os::now_ns();
@@ -187,6 +193,7 @@ G* look_round(M* m) {
   if (G* next = take_runnext(p)) {
     // Who was to run next stays on top of the deque, if that is where we go: a tree is still walked in depth.
     if (!own || !newest || next->affinity.load(relaxed) != m->s || !deque::push(p, next)) queue_local(m, next);
+    tell_sysmon_of_waiting(p);
   }
   if (!shared || !own) return shared ? shared : own;
   if ((turn & 1) != 0) std::swap(shared, own);
@@ -194,6 +201,7 @@ G* look_round(M* m) {
     put_runnext(p, own);
   else
     queue_local(m, own);  // bound: not where thieves look without asking
+  tell_sysmon_of_waiting(p);
   return shared;
 }
 

@@ -89,7 +89,7 @@ G* watch_inbox(M* m) {
   return nullptr;
 }
 
-bool has_work(const P* p) { return has_runnext(p) || waiting(p) != 0; }
+bool has_work(const P* own) { return has_runnext(own) || waiting_here(own) != 0; }
 
 // Runs what is overdue on other Ps, whose goroutines compute, or which idle.
 bool steal_timers(M* m) {
@@ -124,10 +124,10 @@ void judge_theft(M* m) {
 }
 
 G* steal_started(M* m, P* victim) {
-  const std::uint32_t before = deque::size(m->p);
+  const std::uint32_t before = deque::own_size(m->p);
   G* g = deque::steal_into(m->p, victim);
   if (g) {
-    m->more->stolen = 1 + deque::size(m->p) - before;
+    m->more->stolen = 1 + deque::own_size(m->p) - before;
     m->more->stole_ns = os::now_ns();
   }
   return g;
@@ -180,6 +180,7 @@ M* take_idle_m(sched* s);
 
 // A sleeping M, or a new one, gets `p`. When no thread is to be had the P stays idle: the Ms that run find its work.
 void run_p(sched* s, P* p, M* idle_m, bool spinning) {
+  tell_sysmon_of_work(s);
   if (idle_m) {
     idle_m->more->next_p = p;
     idle_m->more->waker_cpu = os::current_cpu();
@@ -357,16 +358,19 @@ void sleep_as_keeper(M* m, const rise& r) {
   sched* s = m->s;
   os::fence_full();                                                                                      // R2
   if ((r.kept_apart() || earliest_timer(s) >= r.deadline) && m->more->wake.sleep_until(r.when)) return;  // R3
+  bool somebody_did = false;
   {
     lock_scope hold(s->lk);
     s->rose_ns = os::now_ns();
     if (leave_idle_list(s, m)) {
       resign(s, m);
       m->more->next_p = take_idle_p(s);  // none: every P runs, and looks after its own timers
-      return;
+    } else {
+      somebody_did = true;
     }
   }
-  m->more->wake.sleep();
+  if (somebody_did) return m->more->wake.sleep();
+  tell_sysmon_of_work(s);
 }
 
 }  // namespace
@@ -491,6 +495,7 @@ G* find_runnable(M* m) {
       os::fence_full();  // R2
     tell_sysmon_of_idle(s);
     if (P* other = look_again(s, p)) {  // R3
+      tell_sysmon_of_work(s);
       m->p = other;
       m->spinning = true;
       s->nspinning.fetch_add(1, relaxed);

@@ -29,6 +29,12 @@
 //   With a P idle already it sleeps on the nags alone: Ps that come and go, as with a few goroutines that sleep, do not wake it. (They
 //   did once, at every turn: 86 us of CPU per wakeup of a hundred sleepers at p = 2.)
 //
+// What no nag tells of: a goroutine that the scheduler has in its hand while T3 looks, and puts down again afterwards, as a yield does with the one
+// it leaves. Telling of each such would be an nth of each yield. Instead, while a P is idle and another runs, sysmon looks again every
+// limits::overlooked_ns, come what may. While all are idle there is nothing to overlook; then it sleeps for good, and who takes a P wakes it.
+//
+//   SYSMON-REST   by lk: sysmon rests (sysmon_rests) only if every P is idle; who takes one off the list looks at sysmon_rests after that.
+//
 // Source of the idea: Go proc.go, sysmon and retake.
 
 #include <algorithm>
@@ -98,6 +104,14 @@ bool look(sched* s, bool may_steal) {
   return any;
 }
 
+// SYSMON-REST: true when there is nothing to be overlooked until somebody takes a P.
+bool may_rest(sched* s) {
+  std::lock_guard hold(s->lk);
+  const bool all_idle = s->nidle.load(relaxed) == s->nprocs.load(relaxed);
+  if (all_idle) s->sysmon_rests.store(true, relaxed);
+  return all_idle;
+}
+
 void set_nag(sched* s, bool on) {
   for (int i = 0; i < max_procs; ++i) {
     P* p = proc(s, i);
@@ -126,9 +140,12 @@ void run_sysmon(void* arg) {
     if (quiet >= quiet_looks) {
       until = more_to_trim ? next_trim : os::no_deadline;
       if (s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1) {
-        set_nag(s, true);                                                     // T1
-        os::fence_heavy();                                                    // T2
-        if (!os::asymmetric_fences || look(s, false)) until = now + tick_ns;  // T3
+        set_nag(s, true);   // T1
+        os::fence_heavy();  // T2
+        if (!os::asymmetric_fences || look(s, false))
+          until = now + tick_ns;  // T3
+        else if (!may_rest(s))
+          until = std::min(until, now + limits::overlooked_ns);
       } else {
         s->sysmon_wants_idle.store(true, relaxed);  // T1
         os::fence_full();                           // T2
@@ -136,6 +153,7 @@ void run_sysmon(void* arg) {
       }
     }
     bool woken = s->sysmon_wake.sleep_until(until);
+    s->sysmon_rests.store(false, relaxed);
     if (woken) {
       s->sysmon_wake.clear();
       quiet = 0;

@@ -171,7 +171,7 @@ void wake_sleepers(M* m, G* const* sleepers, std::size_t n) {
     g->why.store(wait_reason::none, relaxed);  // relaxed: for the dump
     queue_local(m, g);
   }
-  std::uint32_t spare = waiting(p) + has_runnext(p);
+  std::uint32_t spare = waiting_here(p) + has_runnext(p);
   // The scheduler itself runs one of them now; mostly it is the only one.
   if (!m->curg && spare != 0) --spare;
   // A few: sysmon comes if the first of them computes. Another M would be awake only when they are done, mostly asleep again at once.
@@ -248,7 +248,7 @@ bool run_timers(timer_heap& heap, std::int64_t now) {
     }
     fired += n;
     wake_sleepers(m, sleepers.data(), n);
-    if (runq::size(m->p) >= runq::capacity / 2) break;  // enough for now
+    if (runq::own_size(m->p) >= runq::capacity / 2) break;  // enough for now
   }
   // Several that were due: they run in the order of their times, so the last one readied goes behind those it drove from runnext.
   if (by_ready && fired > 1)

@@ -119,6 +119,7 @@ struct sched {
   atomic<bool> sysmon_over{false};
   atomic<bool> trim_wanted{false};        // slots went back to the pool since it was last trimmed to the bottom
   atomic<bool> sysmon_wants_idle{false};  // sysmon sleeps as no P is idle, or there is but one: see SYSMON-IDLE
+  atomic<bool> sysmon_rests{false};       // set under lk: sysmon sleeps as every P is idle: see SYSMON-REST
 };
 
 inline P* proc(const sched* s, int id) {
@@ -136,6 +137,7 @@ void queue_local(M* m, G* g);    // tail of the ring, overflow to the global que
 void queue_started(M* m, G* g);  // top of the deque, likewise: one that has not run yet
 // Goroutines that wait in p's ring and deque, where others may take them. A hint, for anyone.
 inline std::uint32_t waiting(const P* p) { return runq::size(p) + deque::size(p); }
+inline std::uint32_t waiting_here(const P* p) { return runq::own_size(p) + deque::own_size(p); }  // owner only
 void queue_global(sched* s, g_list& batch);  // takes all
 G* get_global(M* m, bool fill_ring);         // one to run; with fill_ring, a fair share of the rest into the ring
 G* get_inbox(M* m);
@@ -180,6 +182,18 @@ void displace_runnext(M* m, G* g);
 // Whoever puts a P on the idle list, then, after a full fence: SYSMON-IDLE. (nprocs: a change of it wakes sysmon anyway.)
 inline void tell_sysmon_of_idle(sched* s) {
   if (s->sysmon_wants_idle.load(relaxed) && s->nprocs.load(relaxed) > 1) s->sysmon_wake.wake();
+}
+// The owner, who has put a goroutine where others may take it, and wakes nobody for it: SYSMON-NAG.
+inline void tell_sysmon_of_waiting(P* p) {
+  asm volatile("" ::: "memory");  // O2
+  if (p->nag.load(relaxed)) [[unlikely]]
+    nag_sysmon(p);  // O3
+}
+// Whoever has taken a P off the idle list, without lk: SYSMON-REST.
+inline void tell_sysmon_of_work(sched* s) {
+  if (!s->sysmon_rests.load(relaxed)) return;  // relaxed: by lk
+  s->sysmon_rests.store(false, relaxed);       // one wake is enough
+  s->sysmon_wake.wake();
 }
 void start_sysmon(sched* s);  // throws std::system_error
 void stop_sysmon(sched* s);

@@ -82,7 +82,7 @@ bool worth_spinning(M* m) {
   if (!many_cpus) return false;
   if (!m) return true;
   P* p = m->p;
-  return procs_of(m) > 1 && !p->runnext.load(relaxed) && runq::size(p) == 0 && deque::size(p) == 0;
+  return procs_of(m) > 1 && !p->runnext.load(relaxed) && runq::own_size(p) == 0 && deque::own_size(p) == 0;
 }
 
 }  // namespace
