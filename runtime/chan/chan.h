@@ -207,6 +207,41 @@ struct typed_chan {
     return true;
   }
 
+  // To a receiver that waits alone at an empty ring. Not inline, as the next one: half as much again in each program's send and receive.
+  WEFT_NOINLINE static bool send_to_seated(M* m, chan_core* c, std::uint64_t w, T* from) {
+    // WORD, COMMIT acquire <- the receiver's park: the seat; and the waiter, with its slot, when w, which never comes twice, is still there then
+    if (c->word.load(acquire) != w) [[unlikely]]
+      return false;
+    const seated_waiter r = look_at_seat(w);
+    // relaxed: w was acquired. Nothing becomes ready or not by it that was not before, so a select's poll need not know what we did before it.
+    if (!c->word.compare_exchange_strong(w, word::ring(word::open, r.position, 0), relaxed, relaxed)) [[unlikely]]
+      return false;
+    hand_over(r.who->slot, from);
+    if constexpr (!std::is_trivially_move_constructible_v<T>) m = self();
+    ready(m, r.who);
+    cooperate(m);
+    return true;
+  }
+
+  // From a full ring, at which a sender waits alone: the oldest value goes out, the sender's comes in behind.
+  WEFT_NOINLINE static bool receive_past_seated(M* m, chan_core* c, std::uint64_t w, std::optional<T>* to) {
+    if (c->word.load(acquire) != w) [[unlikely]]  // WORD, COMMIT acquire, as in send_to_seated
+      return false;
+    const seated_waiter s = look_at_seat(w);
+    if (turn_of(*c, s.position).load(relaxed) != masked(s.position + 1)) [[unlikely]]  // relaxed: a hint
+      return false;
+    // relaxed: as in send_to_seated
+    if (!c->word.compare_exchange_strong(w, word::ring(word::open, s.position + 1, c->capacity), relaxed, relaxed))
+        [[unlikely]]
+      return false;
+    const bool moved = ring_take(*c, s.position, to);
+    if (ring_put(*c, s.position + c->capacity, s.who->slot) || moved) [[unlikely]]
+      m = self();
+    ready(m, s.who);
+    cooperate(m);
+    return true;
+  }
+
   // Into a ring that has room.
   [[gnu::always_inline]] static bool send_to_ring(M* m, chan_core* c, std::uint64_t w, T* from) {
     const std::uint32_t position = word::head_of(w) + word::count_of(w);
@@ -241,7 +276,7 @@ struct typed_chan {
     M* m = self();
     if (c && m) [[likely]] {
       std::uint64_t w = c->word.load(relaxed);  // relaxed: who takes something by it acquires
-      if (word::kind_of(w) == word::receiver) {
+      if (word::is_direct(w, word::receiver)) {
         if (send_to_lone(m, c, w, from)) [[likely]]
           return true;
       } else if (word::kind_of(w) == word::open) {
@@ -254,7 +289,15 @@ struct typed_chan {
         } else if (word::count_of(w) < c->capacity) {
           if (send_to_ring(m, c, w, from)) [[likely]]
             return true;
+        } else {
+          m->curg->slot = from;
+          parked how = park_seated(m, c, w, true);
+          if (how != parked::no) [[likely]]
+            return how == parked::done;
         }
+      } else if (word::kind_of(w) == word::receiver) {
+        if (send_to_seated(m, c, w, from)) [[likely]]
+          return true;
       }
     }
     return send_slow(c, from, true) == chan_result::done;
@@ -265,7 +308,7 @@ struct typed_chan {
     M* m = self();
     if (c && m) [[likely]] {
       std::uint64_t w = c->word.load(relaxed);  // relaxed: who takes something by it acquires
-      if (word::kind_of(w) == word::sender) {
+      if (word::is_direct(w, word::sender)) {
         if (receive_from_lone(m, c, w, to)) [[likely]]
           return true;
       } else if (word::kind_of(w) == word::open) {
@@ -278,7 +321,15 @@ struct typed_chan {
         } else if (word::count_of(w) != 0) {
           if (receive_from_ring(m, c, w, to)) [[likely]]
             return true;
+        } else {
+          m->curg->slot = to;
+          parked how = park_seated(m, c, w, false);
+          if (how != parked::no) [[likely]]
+            return how == parked::done;
         }
+      } else if (word::kind_of(w) == word::sender) {
+        if (receive_past_seated(m, c, w, to)) [[likely]]
+          return true;
       }
     }
     return receive_slow(c, to, true) == chan_result::done;
@@ -286,10 +337,12 @@ struct typed_chan {
 
   // For a select's poll: w says that a lone receiver waits or that there is room; that a lone sender waits or that there is a value.
   [[gnu::always_inline]] static bool send_ready(M* m, chan_core* c, std::uint64_t w, T* from) {
-    return word::kind_of(w) == word::receiver ? send_to_lone(m, c, w, from) : send_to_ring(m, c, w, from);
+    if (word::kind_of(w) == word::open) return send_to_ring(m, c, w, from);
+    return word::is_seated(w) ? send_to_seated(m, c, w, from) : send_to_lone(m, c, w, from);
   }
   [[gnu::always_inline]] static bool receive_ready(M* m, chan_core* c, std::uint64_t w, std::optional<T>* to) {
-    return word::kind_of(w) == word::sender ? receive_from_lone(m, c, w, to) : receive_from_ring(m, c, w, to);
+    if (word::kind_of(w) == word::open) return receive_from_ring(m, c, w, to);
+    return word::is_seated(w) ? receive_past_seated(m, c, w, to) : receive_from_lone(m, c, w, to);
   }
 
   static bool try_send(chan_core* c, T* from) {

@@ -24,8 +24,8 @@ bool pause_after(std::uint32_t times) {
     return false;
   }
   M* m = self();
-  const bool others =
-      m && (m->p->runnext.load(relaxed) || runq::own_size(m->p) != 0 || deque::own_size(m->p) != 0);  // relaxed: a guess
+  const bool others = m && (m->p->runnext.load(relaxed) || runq::own_size(m->p) != 0 ||
+                            deque::own_size(m->p) != 0);  // relaxed: a guess
   weft::yield();  // alone, too: the world may have to be stopped before who is waited for can run
   // A goroutine alone on its P, or with none but such as wait, would spin out its thread's time slice, milliseconds.
   if (!others || times % 16 == 0) os::yield_thread();
@@ -120,10 +120,11 @@ in_line meet_or_join(chan_core* c, caller& me, kind k, void* slot, bool may_bloc
   return {in_line::waited, {}, how};
 }
 
-// Starts a list: the caller alone (a ring), or behind the lone waiter, or select, that the word names.
+// Starts a list: the caller alone (a ring, and no seat is left), or behind the lone waiter, or select, that the word names.
 parked wait_first(chan_core* c, caller& me, std::uint64_t w, kind k, waiter* who, wait_reason why) {
   bool before = word::kind_of(w) != word::open;
-  std::uint32_t head = before ? 0 : word::head_of(w);
+  std::uint32_t head = 0;
+  if (c->capacity != 0) head = before ? position_of_lone(w) : word::head_of(w);
   draft_node mine(me, make_node(me, who, k, head));
   draft_node lone(me, before ? node_of_lone(me, w, k) : nullptr);
   if (before) lone.get()->next.store(link::to(mine.get()), relaxed);  // relaxed: published by the commit
@@ -136,7 +137,38 @@ parked wait_first(chan_core* c, caller& me, std::uint64_t w, kind k, waiter* who
   return how;
 }
 
+// The word of a plain waiter at a ring's end, alone.
+std::uint64_t take_place(select_seat* seat, waiter* who, std::uint64_t w, bool send) {
+  seat->who.store(who, relaxed);  // relaxed, both: published by COMMIT
+  seat->position.store(word::head_of(w), relaxed);
+  return word::lone_seated(send ? word::sender : word::receiver, seat->number, seat->ticket.load(relaxed));
+}
+
+parked wait_seated(chan_core* c, caller& me, std::uint64_t w, bool send, waiter* who) {
+  const wait_reason why = send ? wait_reason::chan_send : wait_reason::chan_receive;
+  select_seat* seat = take_seat(me.smr);
+  if (!seat) return wait_first(c, me, w, send ? word::senders : word::receivers, who, why);
+  const parked how = wait_at(me, c->word, w, take_place(seat, who, w, send), why, false);
+  leave_seat(how == parked::no ? me.smr : smr_of_thread(), seat);
+  return how;
+}
+
 }  // namespace
+
+parked park_seated(M* m, chan_core* c, std::uint64_t w, bool send) {
+  select_seat* seat = take_seat(m->smr);
+  if (!seat) [[unlikely]]
+    return parked::no;
+  const parked how = park(m, c->word, w, take_place(seat, m->curg, w, send),
+                          send ? wait_reason::chan_send : wait_reason::chan_receive);
+  leave_seat(self()->smr, seat);
+  return how;
+}
+
+seated_waiter look_at_seat(std::uint64_t w) {
+  const select_seat& seat = seat_of(w);
+  return {seat.who.load(relaxed), seat.position.load(relaxed)};  // relaxed: WORD, the caller's acquire
+}
 
 chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* seen) {
   if (!c) {
@@ -169,14 +201,14 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* s
         who->slot = from;
         parked how = c->capacity == 0
                          ? wait_at(me, c->word, w, word::lone(word::sender, who), wait_reason::chan_send, false)
-                         : wait_first(c, me, w, word::senders, who, wait_reason::chan_send);
+                         : wait_seated(c, me, w, true, who);
         if (how != parked::no) return result_of(how);
         continue;
       }
       case word::receiver: {
         // WORD, and COMMIT acquire <- its park: the waiter is ours, with its slot.
-        if (!c->word.compare_exchange_strong(w, word::stamped(word::open, stamp_of(me)), acquire, relaxed)) continue;
-        waiter* r = word::waiter_of(w);
+        if (!c->word.compare_exchange_strong(w, without_lone(*c, me, w, false), acquire, relaxed)) continue;
+        waiter* r = who_is_lone(w);
         c->ops->hand_over(r->slot, from);
         ready(self(), r);
         cooperate(self());
@@ -263,15 +295,23 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
         who->slot = to;
         parked how = c->capacity == 0
                          ? wait_at(me, c->word, w, word::lone(word::receiver, who), wait_reason::chan_receive, false)
-                         : wait_first(c, me, w, word::receivers, who, wait_reason::chan_receive);
+                         : wait_seated(c, me, w, false, who);
         if (how != parked::no) return result_of(how);
         continue;
       }
       case word::sender: {
+        const std::uint32_t head = c->capacity == 0 ? 0 : position_of_lone(w);
+        if (c->capacity != 0 && again.too_early(*c, head, head + 1)) continue;
         // WORD, and COMMIT acquire <- its park.
-        if (!c->word.compare_exchange_strong(w, word::stamped(word::open, stamp_of(me)), acquire, relaxed)) continue;
-        waiter* s = word::waiter_of(w);
-        c->ops->hand_over(to, s->slot);
+        if (!c->word.compare_exchange_strong(w, without_lone(*c, me, w, false), acquire, relaxed)) continue;
+        waiter* s = who_is_lone(w);
+        if (c->capacity == 0) {
+          c->ops->hand_over(to, s->slot);
+        } else {
+          // The oldest value goes out, the sender's comes in a full ring behind it.
+          c->ops->ring_take(*c, head, to);
+          c->ops->ring_put(*c, head + c->capacity, s->slot);
+        }
         ready(self(), s);
         cooperate(self());
         return chan_result::done;
@@ -375,9 +415,10 @@ bool close_chan(chan_core* c) {
       }
       case word::receiver:
       case word::sender: {
+        if (word::is_seated(w) && c->word.load(acquire) != w) continue;  // WORD acquire: the seat
         // acq_rel: and COMMIT acquire, the waiter is ours.
-        if (!c->word.compare_exchange_strong(w, word::stamped(word::closed, stamp_of(me)), acq_rel, relaxed)) continue;
-        waiter* who = word::waiter_of(w);
+        if (!c->word.compare_exchange_strong(w, without_lone(*c, me, w, true), acq_rel, relaxed)) continue;
+        waiter* who = who_is_lone(w);
         who->result = outcome::closed;
         ready(me.m, who);
         return true;
@@ -428,6 +469,7 @@ std::size_t chan_len(const chan_core& c) {
     case word::open:
     case word::closed:
       return c.capacity == 0 ? 0 : word::count_of(w);
+    case word::sender:
     case word::senders:
       return c.capacity;
     default:

@@ -36,7 +36,8 @@
 //   LIST-*        see wait_list.h
 //
 // A partner takes a lone waiter away by an exchange that acquires, and passes nothing on: what it gives the waiter goes by ready. (That
-// the waiter of a lone word can be another time's, of the same goroutine, is why the exchange must acquire, whatever was loaded before.)
+// the waiter of a lone word can be another time's, of the same goroutine, is why the exchange must acquire, whatever was loaded before. A
+// seated one's cannot: there the load acquires.)
 
 #pragma once
 
@@ -93,6 +94,14 @@ WEFT_API chan_result receive_slow(chan_core* c, void* to, bool may_block, std::u
 // With a deadline (timer_chan.cc): would_block is its passing.
 WEFT_API chan_result send_until(chan_core* c, void* from, std::int64_t when_ns);
 WEFT_API chan_result receive_until(chan_core* c, void* to, std::int64_t when_ns);
+// Parks the current goroutine of m, alone, at a ring's end: w is open, and full (send) or empty. `no`: it is not any more, or no seat is left.
+WEFT_API parked park_seated(M* m, chan_core* c, std::uint64_t w, bool send);
+// Whom the seated lone word w names, and the ring's head: both right, if an exchange then finds w still there. w was read by an acquire.
+struct seated_waiter {
+  waiter* who;
+  std::uint32_t position;
+};
+WEFT_API seated_waiter look_at_seat(std::uint64_t w);
 // False: it was closed already.
 WEFT_API bool close_chan(chan_core* c);
 // A value, and for good: a nil channel never readies anybody.

@@ -8,9 +8,9 @@
 //   4. park: registering -> waiting, by the commit. Somebody who met us before that has said `again`: back to 1;
 //   5. woken: take back what stands in the other channels.
 //
-// No word comes back (2): open ones carry positions or stamps; a lone select's its ticket; a list's the address of a node, which is not
-// reused while we are in a section. What can come back is a lone plain waiter: the goroutine gets its value, returns, and waits again. So
-// where the snapshot meets one of our own direction (rare: a competitor on an unbuffered channel) it first makes it a list of one node.
+// No word comes back (2): open ones carry positions or stamps; a lone select's, and a seated waiter's, its ticket; a list's the address of a node,
+// which is not reused while we are in a section. What can come back is the lone plain waiter of an unbuffered channel: the goroutine gets its
+// value, returns, and waits again. So where the snapshot meets one of our own direction (rare: a competitor) it first makes it a list of one node.
 //
 // Edges
 //   name        release side                        acquire side                      carries                               test
@@ -113,7 +113,7 @@ class attempt {
     seat_ = take_seat(me.smr);
     std::uint64_t ticket;
     if (seat_) {
-      ticket = seat_->ticket;
+      ticket = seat_->ticket.load(relaxed);
       word_ = &seat_->word;
       seat_->who.store(who_, relaxed);  // relaxed, both: published by our words and nodes, and again by SELECT
       seat_->ops.store(ops_, relaxed);
@@ -188,7 +188,7 @@ class attempt {
       op.both_seen = op.chan->both.load(relaxed);
       // MOVE, WORD acquire: whose last move we see, of him we know what he did to the other channels before it.
       op.seen = op.chan->word.load(acquire);
-      if (word::kind_of(op.seen) == (op.send ? word::sender : word::receiver)) {
+      if (word::is_direct(op.seen, op.send ? word::sender : word::receiver)) {
         kind8 k = op.send ? word::senders : word::receivers;
         draft_node n(me, node_of_lone(me, op.seen, static_cast<word::kind>(k)));
         std::uint64_t list = word::list(static_cast<word::kind>(k), n.get(), 0);
@@ -317,7 +317,9 @@ class attempt {
         if (opposite) return false;  // our partner, by the other case
         draft_node first(me, node_of_lone(me, w, static_cast<word::kind>(mine)));
         first.get()->next.store(link::to(n), relaxed);  // relaxed: published with the node
-        std::uint64_t list = word::list(static_cast<word::kind>(mine), first.get(), 0);
+        const std::uint32_t head = c->capacity == 0 ? 0 : position_of_lone(w);
+        n->position.store(head, relaxed);  // relaxed: published with the node
+        std::uint64_t list = word::list(static_cast<word::kind>(mine), first.get(), op.send ? head : 0);
         if (!c->word.compare_exchange_strong(w, list, release, relaxed)) continue;  // WORD, LIST-APPEND release
         first.keep();
         return true;
@@ -388,7 +390,7 @@ std::size_t wait_alone(select_op* ops, std::size_t n, bool* closed) {
   }
   select_seat* seat = take_seat(m->smr);
   if (!seat) return no_case;
-  const std::uint64_t ticket = seat->ticket;
+  const std::uint64_t ticket = seat->ticket.load(relaxed);
   seat->who.store(m->curg, relaxed);  // relaxed, all three: as in attempt::wait
   seat->ops.store(ops, relaxed);
   seat->word.store(sel::make(ticket, sel::registering), relaxed);

@@ -28,7 +28,8 @@ wait_node* make_node(caller& me, waiter* who, kind k, std::uint32_t position) {
 
 wait_node* node_of_lone(caller& me, std::uint64_t w, kind k) {
   kind lone = word::kind_of(w);
-  if (lone == word::receiver || lone == word::sender) return make_node(me, word::waiter_of(w), k, 0);
+  if (lone == word::receiver || lone == word::sender)
+    return make_node(me, who_is_lone(w), k, word::is_seated(w) ? position_of_lone(w) : 0);
   select_seat& s = seat_of(w);
   // relaxed: if the seat is another select's by now, w has gone, and the node will not be published
   wait_node* n = make_node(me, s.who.load(relaxed), k, 0);
@@ -82,7 +83,7 @@ select_seat* take_seat(smr_record* r) {
   if (!s) return nullptr;
   r->seats = s->next;
   --r->nseats;
-  s->ticket = (s->ticket + 1) & word::ticket_mask;
+  s->ticket.store((s->ticket.load(relaxed) + 1) & word::ticket_mask, relaxed);  // relaxed: the owner's
   return s;
 }
 
@@ -104,6 +105,18 @@ void leave_seat(smr_record* r, select_seat* s) noexcept {
 select_seat& seat_of(std::uint64_t w) {
   std::size_t number = word::seat_of(w);
   return seat_chunks[number / chunk_seats].load(relaxed)[number % chunk_seats];  // relaxed: before the word
+}
+
+// relaxed, both: by WORD acquire, or COMMIT; if the seat is another waiter's by now, w has gone, and what is made of this comes to nothing
+waiter* who_is_lone(std::uint64_t w) { return word::is_seated(w) ? seat_of(w).who.load(relaxed) : word::waiter_of(w); }
+std::uint32_t position_of_lone(std::uint64_t w) { return seat_of(w).position.load(relaxed); }
+
+std::uint64_t without_lone(const chan_core& c, caller& me, std::uint64_t w, bool close) {
+  const kind rest = close ? word::closed : word::open;
+  if (!word::is_seated(w)) return word::stamped(rest, stamp_of(me));
+  const std::uint32_t head = position_of_lone(w);
+  if (word::kind_of(w) == word::receiver) return word::ring(rest, head, 0);
+  return word::ring(rest, close ? head : head + 1, c.capacity);
 }
 
 partner claim_lone(std::uint64_t w) {

@@ -93,9 +93,10 @@ struct alignas(64) select_seat {
   atomic<std::uint64_t> word{0};
   // The owner's, before the seat is published. Read before it is known whether they are still meant: hence atomic, and relaxed.
   atomic<waiter*> who{nullptr};
-  atomic<select_op*> ops{nullptr};
-  std::uint64_t ticket = 0;  // owner
-  std::size_t number = 0;    // for good
+  atomic<select_op*> ops{nullptr};    // a select's
+  atomic<std::uint32_t> position{0};  // a plain waiter's, on a buffered channel: the ring's head
+  atomic<std::uint64_t> ticket{0};  // owner; relaxed. Atomic for the sake of a test that stops it (planted)
+  std::size_t number = 0;             // for good
   select_seat* next = nullptr;
 };
 
@@ -160,6 +161,13 @@ const void* seats_memory_lock() noexcept;
 select_seat* take_seat(smr_record* r);
 void leave_seat(smr_record* r, select_seat* s) noexcept;
 select_seat& seat_of(std::uint64_t w);
+
+// Whom the lone word w names, receiver or sender. Of a seated one: if nobody has moved the word on.
+waiter* who_is_lone(std::uint64_t w);
+// The ring's head, with a seated one waiting: right, if an exchange finds w still there.
+std::uint32_t position_of_lone(std::uint64_t w);
+// What the channel becomes when the lone waiter of w has been taken (and a sender's value goes into the ring), or the channel closes over it.
+std::uint64_t without_lone(const chan_core& c, caller& me, std::uint64_t w, bool close);
 
 // The select that the lone word w names, claimed, with the slot of its case; or nobody, and then w may be taken away.
 partner claim_lone(std::uint64_t w);

@@ -6,13 +6,15 @@
 //   kind       bits                                     meaning
 //   open       head:30 count:30 .   .                   nobody waits; `count` values in the ring from position `head`
 //   closed     head:30 count:30 .                       as open, but closed: the values may still be received
-//   receiver   waiter                                   one receiver waits, it is at this address. Unbuffered only
-//   sender     waiter                                   one sender waits. Unbuffered only
+//   receiver   waiter                                   one receiver waits, it is at this address. Unbuffered
+//   sender     waiter                                   one sender waits. Unbuffered
+//   receiver   1:4 seat:16 ticket:41, bit 3 set         one receiver waits, and the ring is empty; the seat says who, and the head. Buffered
+//   sender     the same                                 one sender waits, and the ring is full. Buffered
 //   receivers  node (bits 6-47), closing (bit 3)        receivers wait in a list (wait_list.h), node is its head; the ring is empty
 //   senders    node (bits 6-47), closing (bit 3),       senders wait in a list; the ring is full (or there is none)
 //              head modulo 2^16 (bits 48-63)
 //   select_receiver, select_sender                      one select waits, which would receive, or send. Unbuffered only.
-//              case:4 seat:16 ticket:41                 Never repeats: seats are numbered, and count their tickets (seat.h)
+//              case:4 seat:16 ticket:41                 Never repeats: seats are numbered, and count their tickets (wait_list.h)
 //
 // In an unbuffered channel there are no positions: there the 60 bits of open hold a stamp that never repeats (P id and a count), so
 // that a word that was seen twice was that word all the time.
@@ -21,10 +23,11 @@
 //   from        operation     to                                what happens
 //   open        send          open(count+1)                     count < c: value into the ring
 //   open        receive       open(head+1, count-1)             count > 0: value out of the ring
-//   open        send          sender (U), senders               count = c: parks, published by this very move
-//   open        receive       receiver (U), receivers           count = 0: the same
+//   open        send          sender                            count = c: parks, published by this very move
+//   open        receive       receiver                          count = 0: the same
 //   receiver    send          open                              the value goes to the waiter, who is readied
-//   sender      receive       open                              the same, the other way round
+//   sender      receive       open                              the same, the other way round; c > 0: open(head+1, c), takes the oldest
+//                                                               value, and moves the sender's into the ring
 //   receiver    receive       receivers (both in the list)      parks; likewise sender
 //   receivers   receive       - (append to the list)            parks; likewise senders
 //   receivers   send          receivers(next) / open            the head's: its link is marked first; likewise senders (U)
@@ -41,9 +44,10 @@
 // All else is an error: close or send on closed throws, receive on closed and empty gives nothing.
 //
 // Why the lone waiter has a form of its own: it is the ping-pong and the request/reply. Two locked instructions per meeting
-// instead of three, and no node. Only unbuffered channels have it: where positions must survive the wait, a node carries them,
-// and a node, unlike a goroutine, cannot come back to the same channel while an operation still looks at it (no ABA).
-// For the lone waiter ABA is harmless: the word says all there is to know, "this goroutine waits here", and says it truly.
+// instead of three, and no node, hence no section. For the lone waiter of an unbuffered channel ABA is harmless: the word says all there is to
+// know, "this goroutine waits here", and says it truly. Where the ring's position must survive the wait, a partner reads it before its
+// exchange, and must know by that that it was the right one: so there it is in a seat, whose tickets make words that never repeat. Without a
+// seat (all 65,536 are taken) a node carries the position. (Capacity 1, one and one, p = 1: 22 ns an element; by nodes 53.)
 //
 // Rejected: counters and cells (Koval, Alistarh, Elizarov, PPoPP 2023): an unbuffered meeting costs four locked instructions, a
 // failed try-operation burns a cell, and a select that lost leaves one; a Michael-Scott dual queue alone: four as well; a ring
@@ -76,6 +80,7 @@ using kind8 = std::uint8_t;  // a kind, where room is short
 
 inline constexpr std::uint64_t kind_mask = 7;
 inline constexpr std::uint64_t closing = 8;
+inline constexpr std::uint64_t seated = 8;  // of receiver and sender
 inline constexpr std::uint64_t pointer_mask = 0x0000'ffff'ffff'ffc0;
 inline constexpr int position_bits = 30;
 inline constexpr std::uint64_t position_mask = (std::uint64_t{1} << position_bits) - 1;
@@ -119,6 +124,14 @@ constexpr std::uint64_t ticket_of(std::uint64_t w) { return w >> 23; }
 constexpr std::uint64_t lone_select(kind k, std::size_t which, std::size_t seat, std::uint64_t ticket) {
   return ticket << 23 | std::uint64_t{seat} << 7 | std::uint64_t{which} << 3 | k;
 }
+// receiver, sender: in a buffered channel, and in an unbuffered one
+constexpr bool is_seated(std::uint64_t w) { return (w & seated) != 0; }
+constexpr bool is_direct(std::uint64_t w, kind k) { return (w & (kind_mask | seated)) == k; }
+constexpr std::uint64_t lone_seated(kind k, std::size_t seat, std::uint64_t ticket) {
+  return lone_select(k, 1, seat, ticket);
+}
+static_assert(is_seated(lone_seated(sender, 5, 7)) && seat_of(lone_seated(sender, 5, 7)) == 5 &&
+              ticket_of(lone_seated(sender, 5, 7)) == 7);
 static_assert(one_more(ring(closed, 5, 7)) == ring(closed, 5, 8) && one_less(ring(open, 5, 7)) == ring(open, 6, 6));
 static_assert(one_less(ring(open, position_mask, 1)) == ring(open, 0, 0));
 

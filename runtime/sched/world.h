@@ -138,8 +138,8 @@ void queue_started(M* m, G* g);  // top of the deque, likewise: one that has not
 // Goroutines that wait in p's ring and deque, where others may take them. A hint, for anyone.
 inline std::uint32_t waiting(const P* p) { return runq::size(p) + deque::size(p); }
 inline std::uint32_t waiting_here(const P* p) { return runq::own_size(p) + deque::own_size(p); }  // owner only
-void queue_global(sched* s, g_list& batch);  // takes all
-G* get_global(M* m, bool fill_ring);         // one to run; with fill_ring, a fair share of the rest into the ring
+void queue_global(sched* s, g_list& batch);                                                       // takes all
+G* get_global(M* m, bool fill_ring);  // one to run; with fill_ring, a fair share of the rest into the ring
 G* get_inbox(M* m);
 bool eligible(M* m, G* g);  // else it went to the P it is bound to
 

@@ -197,6 +197,18 @@ TEST(planted, chan_partner_does_not_acquire) {
 
 // Park and ready.
 
+void two_senders_to_a_buffer() {
+  auto c = make_chan<int>(1);
+  sim::thread s([&] {
+    for (int i = 0; i < 2; ++i) c.send(1);
+  });
+  sim::thread t([&] { c.send(1); });
+  for (int i = 0; i < 3; ++i) sim::require(c.recv() == 1, "another value");
+  s.join();
+  t.join();
+  c.send(1);  // the ring goes on where it was
+  sim::require(c.recv() == 1, "another value");
+}
 void ping_pong() {
   plain<int> data{0};
   weft::run({.procs = 2}, [&] {
@@ -211,6 +223,13 @@ void ping_pong() {
     sim::require(data == 1, "old data");
     a.send(2);
   });
+}
+TEST(planted, a_seat_without_the_position) {
+  must_find("runtime/chan/chan_core.cc", "seat->position.store", "store", "drop", two_senders_to_a_buffer);
+}
+// Tickets that do not count: a partner that is late takes the seat's next waiter for the one it looked at.
+TEST(planted, a_seat_that_comes_back) {
+  must_find("runtime/chan/wait_list.cc", "s->ticket.store(", "store", "drop", two_senders_to_a_buffer);
 }
 TEST(planted, park_commits_without_release) {
   must_find("runtime/sched/switch.cc", "m->commit.word->compare_exchange_strong", "cas", "acquire", ping_pong, whole);
