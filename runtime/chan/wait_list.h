@@ -95,7 +95,7 @@ struct alignas(64) select_seat {
   atomic<waiter*> who{nullptr};
   atomic<select_op*> ops{nullptr};    // a select's
   atomic<std::uint32_t> position{0};  // a plain waiter's, on a buffered channel: the ring's head
-  atomic<std::uint64_t> ticket{0};  // owner; relaxed. Atomic for the sake of a test that stops it (planted)
+  atomic<std::uint64_t> ticket{0};    // owner; relaxed. Atomic for the sake of a test that stops it (planted)
   std::size_t number = 0;             // for good
   select_seat* next = nullptr;
 };

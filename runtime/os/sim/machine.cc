@@ -324,7 +324,11 @@ void say(const char* text, std::uint64_t value, site s) {
 void spin(site s) {
   if (!inside) return;
   machine& m = *the_machine;
-  m.lazy |= 1U << m.now->id;
+  // Who waits for what has been there for long, and did not see it, will see it when it looks again: time does not pass for that.
+  if (m.now->saw_old)
+    m.now->saw_old = false;
+  else
+    m.lazy |= 1U << m.now->id;
   m.point({what::relax, nullptr, false, false}, s);
 }
 

@@ -185,6 +185,7 @@ struct vthread {
   std::uint64_t order = 0;  // who came first
   char* stack = nullptr;
   site last_site{};
+  bool saw_old = false;  // a value that is not the newest, since it last said that it waits
 };
 
 enum class decision : std::uint8_t { thread, thread_blocked, read_from, fail_cas, place, early, spurious_wake };

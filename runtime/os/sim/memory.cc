@@ -126,6 +126,7 @@ int newest_or_stale(machine& m, location& l, vthread& t, int low, int last) {
     l.stale[t.id] = 0;
   } else {
     ++l.stale[t.id];
+    t.saw_old = true;
     if (m.stale_left > 0) --m.stale_left;
   }
   return last - back;
@@ -355,6 +356,7 @@ bool cas(void* p, unsigned bytes, std::uint64_t& expected, std::uint64_t desired
         fails = true;
         from = others[may_succeed ? which - 1 : which];
         ++l.stale[t.id];
+        t.saw_old = true;
         if (m.stale_left > 0) --m.stale_left;
       } else {
         l.stale[t.id] = 0;
