@@ -47,6 +47,8 @@ inline constexpr std::int64_t deque_patience_ns = real_or_sim(10'000'000, 10);
 
 // While some Ps are idle and others run, the watchdog sleeps no longer (sched/sysmon.cc).
 inline constexpr std::int64_t overlooked_ns = 10'000'000;
+// All idle for so many of those times, it sleeps until somebody runs again.
+inline constexpr int rest_after = real_or_sim(10, 0);
 
 // The global queue is looked at first on every globq_poll-th pick, so that two goroutines that keep readying each
 // other cannot starve it. Prime, as in Go, so that it does not beat with a program's own period.

@@ -31,7 +31,8 @@
 //
 // What no nag tells of: a goroutine that the scheduler has in its hand while T3 looks, and puts down again afterwards, as a yield does with the one
 // it leaves. Telling of each such would be an nth of each yield. Instead, while a P is idle and another runs, sysmon looks again every
-// limits::overlooked_ns, come what may. While all are idle there is nothing to overlook; then it sleeps for good, and who takes a P wakes it.
+// limits::overlooked_ns, come what may. While all are idle there is nothing to overlook; when that has been so for a while, it sleeps for good, and
+// who takes a P wakes it. (At once, a thousand sleepers at p = 2 paid for it at each of their turns: 8.1 us of CPU a wakeup instead of 6.8.)
 //
 //   SYSMON-REST   by lk: sysmon rests (sysmon_rests) only if every P is idle; who takes one off the list looks at sysmon_rests after that.
 //
@@ -125,6 +126,7 @@ void run_sysmon(void* arg) {
   os::set_timer_slack_ns(1);
   int quiet = 0;
   int quiet_looks = quiet_looks_max;
+  int undisturbed = 0;  // so many sleeps that nobody ended
   std::int64_t next_trim = os::now_ns() + trim_every_ns;
   while (!s->sysmon_over.load(relaxed)) {
     bool idle_ps = s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1;
@@ -144,7 +146,7 @@ void run_sysmon(void* arg) {
         os::fence_heavy();  // T2
         if (!os::asymmetric_fences || look(s, false))
           until = now + tick_ns;  // T3
-        else if (!may_rest(s))
+        else if (undisturbed < limits::rest_after || !may_rest(s))
           until = std::min(until, now + limits::overlooked_ns);
       } else {
         s->sysmon_wants_idle.store(true, relaxed);  // T1
@@ -154,6 +156,7 @@ void run_sysmon(void* arg) {
     }
     bool woken = s->sysmon_wake.sleep_until(until);
     s->sysmon_rests.store(false, relaxed);
+    if (until != now + tick_ns) undisturbed = woken ? 0 : std::min(undisturbed + 1, limits::rest_after);
     if (woken) {
       s->sysmon_wake.clear();
       quiet = 0;
