@@ -224,7 +224,8 @@ template <class Case>
 
 // The poll, inlined: one load per channel when nothing is there, one locked instruction when something is. The index of the case that took
 // place, its handler run; the otherwise's, if there is one and none was ready at one moment; or undecided, and nothing has happened.
-// The choice is uniform as select_ops' is: whatever is ready here can be taken here, or all is left to select_ops.
+// The choice is uniform as select_ops' is: whatever is ready here can be taken here, or all is left to select_ops. Between two it is so by
+// pairs (fast_rand::coin): of two in a row one goes either way. (A select of two that are ready and the send for it, capacity 128, p = 1, least of seven in turn: 14.4 -> 12.8 ns.)
 // Case by case with constant indices: what the poll has seen stays in registers (a loop, or a lambda that is not inlined, keeps it in
 // memory: 4.1 ns for a try in vain instead of 1.7).
 template <bool Otherwise, std::size_t... I, class... Cases>

@@ -44,5 +44,24 @@ TEST(fast_rand, below_stays_below_and_reaches_every_value_about_equally) {
   EXPECT_LT(r.below(UINT32_MAX), UINT32_MAX);
 }
 
+TEST(fast_rand, tosses_come_in_pairs_of_either_order_about_equally) {
+  fast_rand r(1);
+  constexpr int pairs = 10'000;
+  int ones_first = 0;
+  int same_as_the_pair_before = 0;
+  unsigned before = 0;
+  for (int i = 0; i < pairs; ++i) {
+    const unsigned first = r.coin();
+    ASSERT_LE(first, 1U);
+    ASSERT_EQ(r.coin(), first ^ 1);
+    ones_first += static_cast<int>(first);
+    same_as_the_pair_before += static_cast<int>(first == before);
+    before = first;
+  }
+  // Five standard deviations (50), and the seed is fixed.
+  EXPECT_NEAR(ones_first, pairs / 2, 250);
+  EXPECT_NEAR(same_as_the_pair_before, pairs / 2, 250);
+}
+
 }  // namespace
 }  // namespace weft
