@@ -7,8 +7,8 @@
 // They must at every instruction but for the windows that chan_core.h and quiesce.h name, which this test tells apart and expects:
 //   ring     a buffered channel, from the move that gives the victim a position to the turn of its slot: the position one lap later, and
 //            those after it in the same slot, each take a sender and a receiver with them, so four others soon all stand still;
-//   carry    a full one, where a receiver carries the value of a sender that it has taken from the list into the ring: likewise, from the mark
-//            on that sender's node to the end of the operation;
+//   carry    a full one, where a receiver carries the value of a sender that it has taken from its seat, or from the list, into the ring:
+//            likewise, from the move, or the mark on that sender's node, to the end of the operation;
 //   memory   nodes, or seats, are fetched or given back under the lock of their memory;
 //   ready    a goroutine of another runtime is readied, through its global queue: under its scheduler's lock, or about to wake a thread
 //            of it that nobody else will wake meanwhile. A goroutine on its own P meets the same lock where its ring overflows.
@@ -317,6 +317,7 @@ class tracer {
     if (!(after.eflags & zero_flag) || s_.capacity == 0) return;
     if (exchange_ == b_.core) {
       const std::uint64_t w = before.rax;
+      if (rt::word::kind_of(w) == rt::word::sender && rt::word::kind_of(desired_) == rt::word::open) carrying_ = true;
       if (rt::word::kind_of(w) > rt::word::closed || rt::word::kind_of(desired_) > rt::word::closed) return;
       const bool sent = rt::word::count_of(desired_) > rt::word::count_of(w);
       const std::uint32_t position = rt::word::head_of(w) + (sent ? rt::word::count_of(w) : 0);
