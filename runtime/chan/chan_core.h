@@ -19,7 +19,7 @@
 //     stopped thread costs a slot and no more: two more locked instructions per element.)
 // Everybody else's operations complete. Such a wait spins a little, then yields; the first part of it (limits::chan_patience) is spent before
 // the position is claimed, so that the wait of one does not become the wait of those behind it (backoff, in chan_core.cc). That is the channel; below it are two locks, each held for
-// some dozens of instructions, once in many operations: that of the nodes' memory (quiesce.h; likewise of selects' seats), and the
+// some dozens of instructions, once in many operations: that of the nodes' memory (quiesce.h; likewise of the seats'), and the
 // scheduler's, where a goroutine is readied from outside of its runtime or a P's ring overflows: a thread stopped there, or on its way to
 // wake an M, holds up goroutines of that runtime that wait to be run.
 // tests/stress/stopped_thread_stress.cc stops a thread after each instruction, and looks.

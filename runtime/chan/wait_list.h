@@ -73,6 +73,7 @@ inline std::uint64_t to(wait_node* n) { return reinterpret_cast<std::uint64_t>(n
 // a channel's lone word (word.h) that never comes twice, so whoever reads one late can do no harm. When a second waiter comes to that
 // channel it makes a node for the lone select as well, which the select, when it withdraws, finds at the head of the list, or not at all.
 // Without a seat (all are taken, or more than 16 cases) the word is the goroutine's or the thread's own, and there are nodes only.
+// A plain waiter that stands alone at a ring's end has one too, for the ring's position (word.h); its `word` and `ops` mean nothing then.
 namespace sel {
 enum phase : std::uint64_t { idle = 0, registering = 1, waiting = 2, again = 3, fired = 4, met = 5 };
 inline constexpr int case_shift = 4;
