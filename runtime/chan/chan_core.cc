@@ -144,6 +144,7 @@ std::uint64_t take_place(select_seat* seat, waiter* who, std::uint64_t w, bool s
   return word::lone_seated(send ? word::sender : word::receiver, seat->number, seat->ticket.load(relaxed));
 }
 
+// Likewise, for whoever calls: from a seat, or, when none is left, as the first of a list.
 parked wait_seated(chan_core* c, caller& me, std::uint64_t w, bool send, waiter* who) {
   const wait_reason why = send ? wait_reason::chan_send : wait_reason::chan_receive;
   select_seat* seat = take_seat(me.smr);
@@ -151,6 +152,13 @@ parked wait_seated(chan_core* c, caller& me, std::uint64_t w, bool send, waiter*
   const parked how = wait_at(me, c->word, w, take_place(seat, who, w, send), why, false);
   leave_seat(how == parked::no ? me.smr : smr_of_thread(), seat);
   return how;
+}
+
+// A sender that waited has been taken, with the ring's head, if there is a ring: then the oldest value goes out, and the sender's comes in behind.
+void receive_from_waiting(chan_core* c, std::uint32_t head, void* to, void* slot) {
+  if (c->capacity == 0) return c->ops->hand_over(to, slot);
+  c->ops->ring_take(*c, head, to);
+  c->ops->ring_put(*c, head + c->capacity, slot);
 }
 
 }  // namespace
@@ -305,13 +313,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
         // WORD, and COMMIT acquire <- its park.
         if (!c->word.compare_exchange_strong(w, without_lone(*c, me, w, false), acquire, relaxed)) continue;
         waiter* s = who_is_lone(w);
-        if (c->capacity == 0) {
-          c->ops->hand_over(to, s->slot);
-        } else {
-          // The oldest value goes out, the sender's comes in a full ring behind it.
-          c->ops->ring_take(*c, head, to);
-          c->ops->ring_put(*c, head + c->capacity, s->slot);
-        }
+        receive_from_waiting(c, head, to, s->slot);
         ready(self(), s);
         cooperate(self());
         return chan_result::done;
@@ -351,13 +353,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
           }
         }
         if (!s.who) continue;
-        if (c->capacity == 0) {
-          c->ops->hand_over(to, s.slot);
-        } else {
-          // The oldest value goes out, the sender's comes in a full ring behind it.
-          c->ops->ring_take(*c, head, to);
-          c->ops->ring_put(*c, head + c->capacity, s.slot);
-        }
+        receive_from_waiting(c, head, to, s.slot);
         ready(self(), s.who);
         cooperate(self());
         return chan_result::done;
