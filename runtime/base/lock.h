@@ -132,6 +132,9 @@ class note {
   // relaxed.
   void clear() noexcept { word_.store(cleared, relaxed); }
 
+  // Likewise, while wakers may come at any moment. What those had to tell whose wake is absorbed is known from here on: NOTE-WAKE acquire.
+  void take() noexcept { (void)word_.exchange(cleared, acquire); }
+
   // A look without waiting, for whoever polls something else as well.
   bool is_woken() noexcept { return word_.load(acquire) == woken; }  // NOTE-WAKE
 

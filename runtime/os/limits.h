@@ -47,8 +47,12 @@ inline constexpr std::int64_t deque_patience_ns = real_or_sim(10'000'000, 10);
 
 // While some Ps are idle and others run, the watchdog sleeps no longer (sched/sysmon.cc).
 inline constexpr std::int64_t overlooked_ns = 10'000'000;
-// All idle for so many of those times, it sleeps until somebody runs again.
-inline constexpr int rest_after = real_or_sim(10, 0);
+// Undisturbed for so long and all idle, it sleeps until somebody runs again.
+inline constexpr std::int64_t rest_after_ns = real_or_sim(100'000'000, 0);
+// A timer that is overdue by so much has nobody who looks after it, or too few: another P's help is called for. And the watchdog looks at timers no
+// more often than that.
+inline constexpr std::int64_t timer_patience_ns = real_or_sim(600'000, 5'000);
+inline constexpr std::int64_t timer_look_ns = real_or_sim(400'000, 5'000);
 
 // The global queue is looked at first on every globq_poll-th pick, so that two goroutines that keep readying each
 // other cannot starve it. Prime, as in Go, so that it does not beat with a program's own period.
@@ -113,8 +117,8 @@ inline constexpr std::uint32_t inbox_rounds_max =
 
 // Timers that nobody but the keeper looks after (sched/timer.h): it rises no sooner after its last rise than so many ns for each that is
 // pending, and at most.
-inline constexpr std::int64_t keeper_gap_each_ns = real_or_sim(200, 1);
-inline constexpr std::int64_t keeper_gap_max_ns = real_or_sim(200'000, 3);
+inline constexpr std::int64_t keeper_gap_each_ns = real_or_sim(400, 1);
+inline constexpr std::int64_t keeper_gap_max_ns = real_or_sim(400'000, 3);
 
 // A mutex that was contended (sync/mutex.cc): quiet unlocks until it is fast again, at 2 ns gained each, some times a fence_heavy.
 inline constexpr std::uint32_t mutex_quiet_unlocks = real_or_sim(1U << 14, 2U);

@@ -167,18 +167,18 @@ void age_deque(M* m, std::int64_t now) {
 }
 
 // The budget is spent: everybody else's turn first.
-G* look_round(M* m) {
+G* look_round(M* m, bool timers_were_run) {
   P* p = m->p;
   refill(p);
   if (p->attention.load(relaxed)) return nullptr;  // relaxed: a request; what it is about is read under lk
   timer_heap& timers = p->more->timers;
-  const bool timed = timers.first.load(relaxed) != timer_heap::never;  // relaxed: the owner's hint
+  const bool timed = !timers_were_run && timers.first.load(relaxed) != timer_heap::never;  // relaxed: the owner's hint
   const bool newer = deque::own_size(p) != 0;
   if (!newer) p->more->deque_since_ns = 0;
   if (timed || newer) {
     const std::int64_t now = os::now_ns();
     if (newer) age_deque(m, now);
-    if (timed) run_timers(timers, now);
+    if (timed) run_timers(timers, now, !has_work(p));
   }
   std::uint32_t turn = p->rounds.load(relaxed);
   G* shared = global(m, false);
@@ -207,12 +207,12 @@ G* look_round(M* m) {
 
 }  // namespace
 
-G* pick_next(M* m) {
+G* pick_next(M* m, bool timers_were_run) {
   P* p = m->p;
   std::int32_t left = p->budget.load(relaxed) - limits::switch_cost;
   p->budget.store(left, relaxed);
   if (left < 0) {
-    if (G* g = look_round(m)) return g;
+    if (G* g = look_round(m, timers_were_run)) return g;
     if (p->attention.load(relaxed)) return nullptr;
   }
   if (G* g = take_runnext(p)) return g;

@@ -89,8 +89,6 @@ G* watch_inbox(M* m) {
   return nullptr;
 }
 
-bool has_work(const P* own) { return has_runnext(own) || waiting_here(own) != 0; }
-
 // Runs what is overdue on other Ps, whose goroutines compute, or which idle.
 bool steal_timers(M* m) {
   sched* s = m->s;
@@ -98,13 +96,12 @@ bool steal_timers(M* m) {
   if (first == timer_heap::never) return false;
   std::int64_t now = os::now_ns();
   if (first > now) return false;
-  bool any = false;
   int n = s->nprocs.load(relaxed);
   for (int i = 0; i < n; ++i) {
     timer_heap& heap = proc(s, i)->more->timers;
-    if (heap.first.load(relaxed) <= now) any = run_timers(heap, now) || any;
+    if (heap.first.load(relaxed) <= now && run_timers(heap, now, true) && has_work(m->p)) return true;
   }
-  return any;
+  return false;
 }
 
 // Was the last theft from a deque worth it? A goroutine that another P would have run within 50 ns costs the thief several cache lines, and the
@@ -219,6 +216,7 @@ void run_p(sched* s, P* p, M* idle_m, bool spinning) {
 // lk. It keeps the time no longer; the next one to sleep will.
 void resign(sched* s, M* m) {
   if (s->keeper != m) return;
+  m->more->was_keeper = true;
   s->keeper = nullptr;
   s->keeper_deadline.store(timer_heap::never, relaxed);
 }
@@ -455,9 +453,15 @@ G* find_runnable(M* m) {
       stop_for_world(m);
       continue;
     }
-    if (timer_heap& timers = m->p->more->timers; timers.first.load(relaxed) != timer_heap::never)
-      run_timers(timers, os::now_ns());
-    G* g = pick_next(m);
+    timer_heap& timers = m->p->more->timers;
+    // relaxed: the owner's hint. With work in hand timers wait for their turn (look_round), as they do while goroutines switch to one another.
+    const bool timed = timers.first.load(relaxed) != timer_heap::never && !has_work(m->p);
+    if (timed) run_timers(timers, os::now_ns(), true);
+    if (m->more->was_keeper) {
+      m->more->was_keeper = false;
+      tell_sysmon_of_timers(s);
+    }
+    G* g = pick_next(m, timed);
     if (!g && m->p->more->inbox_rounds != 0 && s->nprocs.load(relaxed) - s->nidle.load(relaxed) <= s->ncpu)
       g = watch_inbox(m);
     if (!g) {
@@ -494,7 +498,7 @@ G* find_runnable(M* m) {
     else
       os::fence_full();  // R2
     tell_sysmon_of_idle(s);
-    if (P* other = look_again(s, p)) {  // R3
+    if (P* other = look_again(s, p)) {
       tell_sysmon_of_work(s);
       m->p = other;
       m->spinning = true;

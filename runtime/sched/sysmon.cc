@@ -6,6 +6,8 @@
 //     and what it takes to wake a thread.
 //   * The same for one goroutine that a second ready has pushed from runnext into the ring (park.cc, ready_slow): nobody was woken for it
 //     either. If the heads of ring and deque have not moved between two looks, an idle P is woken to come and take it.
+//   * A timer that is overdue while a P is idle: the M that kept the time has risen for an earlier one, and its goroutine computes. An idle P
+//     is woken to run it. (Waking another keeper at each rise, as Go's wakep does, would cost a thousand sleepers a futex wake each.)
 //   * Stacks that were needed at a peak go back to the kernel.
 //
 // It costs nothing when there is nothing to watch. After some looks that saw no runnext it sleeps, having set P::nag everywhere: the next
@@ -35,6 +37,17 @@
 // who takes a P wakes it. (At once, a thousand sleepers at p = 2 paid for it at each of their turns: 8.1 us of CPU a wakeup instead of 6.8.)
 //
 //   SYSMON-REST   by lk: sysmon rests (sysmon_rests) only if every P is idle; who takes one off the list looks at sysmon_rests after that.
+//
+// While a P is idle and a timer is pending, sysmon looks when the earliest is overdue. Timers that it does not know of, as they were started after
+// its look, are the keeper's; and who was keeper compares, when it has run what was due, what is left with sysmon's plans.
+//
+//   SYSMON-TIMERS   who was keeper                  sysmon
+//                   O1 keeper_deadline = never      T1 sysmon_until = u
+//                   O2 fence_full                   T2 fence_full
+//                   O3 sysmon_until too late for    T3 earliest timer too early for u? then earlier
+//                      the earliest? wake sysmon
+//   Forbidden: O3 sees an earlier sysmon_until, and T3 misses a timer that O3 saw. Then it waits for sysmon's next look, or for the goroutine
+//   that computes. (Who starts one and sees no keeper makes one: TIMER-KEEPER.)
 //
 // Source of the idea: Go proc.go, sysmon and retake.
 
@@ -113,6 +126,18 @@ bool may_rest(sched* s) {
   return all_idle;
 }
 
+// When sysmon, that looks at `now`, has to look again for timers' sake: when the earliest is overdue, but not at once.
+std::int64_t next_look_at_timers(sched* s, std::int64_t now) {
+  const std::int64_t first = earliest_timer(s);
+  if (first >= timer_heap::never - limits::timer_patience_ns) return timer_heap::never;
+  return std::max(first + limits::timer_patience_ns, now + limits::timer_look_ns);
+}
+
+bool overdue(sched* s, std::int64_t now) {
+  const std::int64_t first = earliest_timer(s);
+  return first != timer_heap::never && first <= now - limits::timer_patience_ns;
+}
+
 void set_nag(sched* s, bool on) {
   for (int i = 0; i < max_procs; ++i) {
     P* p = proc(s, i);
@@ -121,17 +146,28 @@ void set_nag(sched* s, bool on) {
   }
 }
 
+bool all_nag(sched* s) {
+  for (int i = 0; i < max_procs; ++i) {
+    P* p = proc(s, i);
+    if (!p) break;
+    if (!p->nag.load(relaxed)) return false;
+  }
+  return true;
+}
+
 void run_sysmon(void* arg) {
   auto* s = static_cast<sched*>(arg);
   os::set_timer_slack_ns(1);
   int quiet = 0;
   int quiet_looks = quiet_looks_max;
-  int undisturbed = 0;  // so many sleeps that nobody ended
-  std::int64_t next_trim = os::now_ns() + trim_every_ns;
+  bool nagging = false;                   // every P's nag is on, and was before the last look
+  std::int64_t disturbed = os::now_ns();  // when somebody last ended its sleep
+  std::int64_t next_trim = disturbed + trim_every_ns;
   while (!s->sysmon_over.load(relaxed)) {
     bool idle_ps = s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1;
     quiet = look(s, idle_ps) && idle_ps ? 0 : quiet + 1;
     std::int64_t now = os::now_ns();
+    if (idle_ps && overdue(s, now)) wake_p(s);
     if (now >= next_trim && s->trim_wanted.load(relaxed)) {
       s->trim_wanted.store(false, relaxed);
       if (s->stacks.trim().again) s->trim_wanted.store(true, relaxed);
@@ -142,26 +178,39 @@ void run_sysmon(void* arg) {
     if (quiet >= quiet_looks) {
       until = more_to_trim ? next_trim : os::no_deadline;
       if (s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1) {
-        set_nag(s, true);   // T1
-        os::fence_heavy();  // T2
-        if (!os::asymmetric_fences || look(s, false))
-          until = now + tick_ns;  // T3
-        else if (undisturbed < limits::rest_after || !may_rest(s))
-          until = std::min(until, now + limits::overlooked_ns);
+        s->sysmon_wants_idle.store(false, relaxed);
+        if (!nagging) {
+          set_nag(s, true);                                    // T1
+          os::fence_heavy();                                   // T2
+          nagging = os::asymmetric_fences && !look(s, false);  // T3
+        }
+        if (!nagging) {
+          until = now + tick_ns;
+        } else if (now - disturbed < limits::rest_after_ns || !may_rest(s)) {
+          until = std::min({until, now + limits::overlooked_ns, next_look_at_timers(s, now)});
+          s->sysmon_until.store(until, relaxed);                 // SYSMON-TIMERS, T1
+          os::fence_full();                                      // T2
+          until = std::min(until, next_look_at_timers(s, now));  // T3
+        }
       } else {
+        nagging = false;
         s->sysmon_wants_idle.store(true, relaxed);  // T1
         os::fence_full();                           // T2
         if (s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1) until = now + tick_ns;
       }
     }
+    s->sysmon_until.store(until, relaxed);  // not later than T1's
     bool woken = s->sysmon_wake.sleep_until(until);
     s->sysmon_rests.store(false, relaxed);
-    if (until != now + tick_ns) undisturbed = woken ? 0 : std::min(undisturbed + 1, limits::rest_after);
     if (woken) {
-      s->sysmon_wake.clear();
+      s->sysmon_wake.take();
+      disturbed = os::now_ns();
+      // For a timer's sake, or as somebody took a P: nothing to watch yet.
+      if (nagging && all_nag(s)) continue;
+      nagging = false;
       quiet = 0;
       quiet_looks =
-          os::now_ns() - now < at_once_ns ? std::min(2 * quiet_looks, quiet_looks_max) : std::max(quiet_looks / 2, 1);
+          disturbed - now < at_once_ns ? std::min(2 * quiet_looks, quiet_looks_max) : std::max(quiet_looks / 2, 1);
     }
     if (quiet == 0 || until == now + tick_ns) {
       s->sysmon_wants_idle.store(false, relaxed);
@@ -173,8 +222,16 @@ void run_sysmon(void* arg) {
 }  // namespace
 
 void nag_sysmon(P* p) {
+  // By a timer that fires in the scheduler: it runs what it finds right away, and what is left then is told of (call_for_help, look_round).
+  if (!self()->curg) return;
   p->nag.store(false, relaxed);  // one wake is enough
   p->s->sysmon_wake.wake();
+}
+
+void tell_sysmon_of_timers(sched* s) {
+  os::fence_full();  // O2
+  // O3. A look before sysmon's next one, if it looked just now, is no gain.
+  if (s->sysmon_until.load(relaxed) > next_look_at_timers(s, os::now_ns())) s->sysmon_wake.wake();
 }
 
 void start_sysmon(sched* s) {

@@ -172,8 +172,8 @@ void wake_sleepers(M* m, G* const* sleepers, std::size_t n) {
     queue_local(m, g);
   }
   std::uint32_t spare = waiting_here(p) + has_runnext(p);
-  // The scheduler itself runs one of them now; mostly it is the only one.
-  if (!m->curg && spare != 0) --spare;
+  // Who asks runs one of them now; mostly it is the only one.
+  if (spare != 0) --spare;
   // A few: sysmon comes if the first of them computes. Another M would be awake only when they are done, mostly asleep again at once.
   if (spare != 0) call_for_help(s, p, spare < few_sleepers ? 1 : spare);
 }
@@ -192,7 +192,7 @@ void let_go(timer_heap& heap) {
 
 }  // namespace
 
-bool run_timers(timer_heap& heap, std::int64_t now) {
+bool run_timers(timer_heap& heap, std::int64_t now, bool alone) {
   std::size_t fired = 0;
   bool by_ready = false;
   // We may be inside somebody's park: on the stack of a goroutine that is about to wait, with its section open. So fire() must not
@@ -219,9 +219,12 @@ bool run_timers(timer_heap& heap, std::int64_t now) {
     std::array<G*, batch_max> sleepers;
     std::size_t n = 0;
     timer* t = nullptr;
+    bool one;
     {
       lock_scope hold(heap.lk);
-      while (n < batch_max && !heap.entries.empty() && heap.entries[0].when <= now && is_sleeper(heap.entries[0])) {
+      one = alone && !heap.entries.empty() && now - heap.entries[0].when < limits::timer_patience_ns;
+      const std::size_t most = one ? 1 : batch_max;
+      while (n < most && !heap.entries.empty() && heap.entries[0].when <= now && is_sleeper(heap.entries[0])) {
         G* g = sleeper_of(heap.entries[0]);
         __builtin_prefetch(g, 1);
         __builtin_prefetch(&g->select, 1);
@@ -237,6 +240,11 @@ bool run_timers(timer_heap& heap, std::int64_t now) {
         take_out(heap, t);
       }
       heap.look_again();
+      if (one && !heap.entries.empty() && is_sleeper(heap.entries[0])) {  // the next one, while this one runs
+        const G* next = sleeper_of(heap.entries[0]);
+        __builtin_prefetch(next, 1);
+        __builtin_prefetch(&next->select, 1);
+      }
     }
     if (t) {
       if (!guest) guest.emplace();
@@ -244,10 +252,12 @@ bool run_timers(timer_heap& heap, std::int64_t now) {
       let_go(heap);
       ++fired;
       by_ready = true;
+      if (one && has_work(m->p)) break;
       continue;
     }
     fired += n;
     wake_sleepers(m, sleepers.data(), n);
+    if (one && has_work(m->p)) break;
     if (runq::own_size(m->p) >= runq::capacity / 2) break;  // enough for now
   }
   // Several that were due: they run in the order of their times, so the last one readied goes behind those it drove from runnext.

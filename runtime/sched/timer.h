@@ -8,9 +8,14 @@
 // is told its index when it moves.
 //
 // A sleeping goroutine has no timer: its entry is the goroutine itself. Where 100,000 sleep every line is cold, and what a wakeup costs is how
-// many it touches: the goroutine's own two and its stack's. So the entry leads straight to the goroutine; what is due is taken out of
-// the heap some dozens at a time, each fetched into the cache while the others are taken (prefetch); and no more is taken than
+// many it touches: the goroutine's own two and its stack's. So the entry leads straight to the goroutine; a P that is behind takes what is due out
+// of the heap some dozens at a time, each fetched into the cache while the others are taken (prefetch); and no more is taken than
 // half of the ring holds, so that none goes the long way round the global queue. The rest stays due, for the next look, or for another P.
+//
+// A P that is not behind, and has nothing else to run, takes one sleeper at a time. Two in its ring would have to be watched, in case the first one
+// computes (sysmon.cc), and to have sysmon awake costs more than to run them; what is due and still in the heap sysmon watches as well, but in its
+// own time. A P is behind when the first has been due for limits::timer_patience_ns, 600 us; then it calls for help. (Go / weft, p = 2, CPU per
+// wakeup: a thousand sleepers 2.2 us / 2.2, so 7.5 before; ten thousand 1.4 / 0.9, so 2.4.)
 //
 // States of a timer, by `home`:
 //     null --start_timer--> in p's heap --run_timers--> null, and p's `firing` until fire() has returned
@@ -34,7 +39,8 @@
 //
 // When do timers run? Whenever their P looks round (schedule.cc) and before it looks for other work; when it idles or computes, on any
 // M that looks for work. While Ps are idle one of the sleeping Ms is the *keeper*: it sleeps no longer than until the earliest timer of
-// all Ps (spin.cc).
+// all Ps (spin.cc). When it rises nobody is in its place; the next M to sleep will be. If that takes long, as what it rose for computes, sysmon finds
+// the next timer overdue, and sends another M (sysmon.cc, SYSMON-TIMERS).
 //
 //   TIMER-KEEPER   who starts a timer              who goes to sleep
 //                  S1 heap.first = when            R1 keeper = me, keeper_deadline = d
@@ -43,11 +49,11 @@
 //                     nudge an idle M
 //   Forbidden: S3 sees an early enough keeper that R3 does not make good. Then the timer waits for somebody to come by.
 //
-// Never early: a timer runs when now_ns() has reached its time. Late: by what it takes to wake a thread when all is idle; on a P whose
-// goroutine computes, with no other P idle, until that goroutine calls the runtime.
+// Never early: a timer runs when now_ns() has reached its time. Late: by what it takes to wake a thread when all is idle; while others compute and
+// a P is idle, by a millisecond more at most (timer_patience_ns and timer_look_ns); with no P idle, until a goroutine of its P calls the runtime.
 //
 // Where many sleep, the keeper rises in vain for one what it could do for several: to be woken by the kernel costs 10 to 30 us of CPU, to run a
-// timer less than one. So it keeps a distance to its last rise, of 200 ns for each pending timer, 200 us at most (limits.h): nobody is
+// timer less than one. So it keeps a distance to its last rise, of 400 ns for each pending timer, 400 us at most (limits.h): nobody is
 // late by more than that for it, and with a few timers, or after a pause, nobody is. (Go's idle Ms sleep in epoll, in whole milliseconds.)
 // Such a keeper need not be told of earlier timers: keeper_deadline says so by being earlier than all.
 //
@@ -139,8 +145,8 @@ void start_timer(timer& t, std::int64_t when_ns);
 // True: it was pending and will not fire. False: it was not pending; if it fired, fire() has returned. From anywhere.
 bool stop_timer(timer& t) noexcept;
 
-// Fires what is due in `heap`, or some of it. True: something was.
-bool run_timers(timer_heap& heap, std::int64_t now);
+// Fires what is due in `heap`, or some of it. True: something was. `alone`: the caller's P has nothing else to run, and is content with one sleeper.
+bool run_timers(timer_heap& heap, std::int64_t now, bool alone = false);
 
 // The run is over: all that is pending is dropped.
 void drop_timers(timer_heap& heap);

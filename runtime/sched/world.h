@@ -40,7 +40,8 @@ struct M::parts {
   G* requeue = nullptr;      // a goroutine that yielded into the scheduler: to be queued now that it is saved
   G* to_pool = nullptr;      // a finished goroutine whose slot this M's P does not cache: to be freed off its stack
   smr_record* guest_smr =
-      nullptr;  // this M: for timers that fire inside another section (run_timers); made when first wanted
+      nullptr;              // this M: for timers that fire inside another section (run_timers); made when first wanted
+  bool was_keeper = false;  // written under lk, before wake; then this M's: SYSMON-TIMERS
   std::uint32_t no_switch = 0;  // this M: hold_switches
   // This M: how many it took from another P's deque last, and when; how long it stays away after that, and until when (spin.cc).
   std::uint32_t stolen = 0;
@@ -117,9 +118,10 @@ struct sched {
   note sysmon_wake;
   atomic<bool> sysmon_running{false};
   atomic<bool> sysmon_over{false};
-  atomic<bool> trim_wanted{false};        // slots went back to the pool since it was last trimmed to the bottom
-  atomic<bool> sysmon_wants_idle{false};  // sysmon sleeps as no P is idle, or there is but one: see SYSMON-IDLE
-  atomic<bool> sysmon_rests{false};       // set under lk: sysmon sleeps as every P is idle: see SYSMON-REST
+  atomic<bool> trim_wanted{false};               // slots went back to the pool since it was last trimmed to the bottom
+  atomic<bool> sysmon_wants_idle{false};         // sysmon sleeps as no P is idle, or there is but one: see SYSMON-IDLE
+  atomic<bool> sysmon_rests{false};              // set under lk: sysmon sleeps as every P is idle: see SYSMON-REST
+  atomic<std::int64_t> sysmon_until{INT64_MAX};  // when sysmon looks again: see SYSMON-TIMERS
 };
 
 inline P* proc(const sched* s, int id) {
@@ -131,13 +133,15 @@ inline void refill(P* p) {
   p->budget.store(limits::slice, relaxed);
   p->rounds.store(p->rounds.load(relaxed) + 1, relaxed);  // no RMW: the owner's
 }
-void schedule(M* m);             // on g0, until the run is over
-G* pick_next(M* m);              // the next goroutine of this P without going to the scheduler, or null
+void schedule(M* m);  // on g0, until the run is over
+// The next goroutine of this P without going to the scheduler, or null. `timers_were_run`: just now, they need not be looked at again.
+G* pick_next(M* m, bool timers_were_run = false);
 void queue_local(M* m, G* g);    // tail of the ring, overflow to the global queue; no wake
 void queue_started(M* m, G* g);  // top of the deque, likewise: one that has not run yet
 // Goroutines that wait in p's ring and deque, where others may take them. A hint, for anyone.
 inline std::uint32_t waiting(const P* p) { return runq::size(p) + deque::size(p); }
 inline std::uint32_t waiting_here(const P* p) { return runq::own_size(p) + deque::own_size(p); }  // owner only
+inline bool has_work(const P* own) { return has_runnext(own) || waiting_here(own) != 0; }         // owner only
 void queue_global(sched* s, g_list& batch);                                                       // takes all
 G* get_global(M* m, bool fill_ring);  // one to run; with fill_ring, a fair share of the rest into the ring
 G* get_inbox(M* m);
@@ -195,6 +199,8 @@ inline void tell_sysmon_of_work(sched* s) {
   s->sysmon_rests.store(false, relaxed);       // one wake is enough
   s->sysmon_wake.wake();
 }
+// Who was keeper, when it has run what was due: SYSMON-TIMERS.
+void tell_sysmon_of_timers(sched* s);
 void start_sysmon(sched* s);  // throws std::system_error
 void stop_sysmon(sched* s);
 

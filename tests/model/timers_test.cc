@@ -47,6 +47,30 @@ TEST(timers, fire_while_a_goroutine_computes) {
       100'000, whole);
 }
 
+// SYSMON-TIMERS: who kept the time has risen for an earlier sleeper, which computes. The second is woken when it is overdue, and not when sysmon
+// happens to look at its longest.
+TEST(timers, fire_beside_a_sleeper_that_woke_and_computes) {
+  sim::plan in_time = whole;
+  in_time.early = false;               // nobody is slow, so that the time that passes tells who came
+  for (const int later : {1, 90'000})  // with the first one's rise, and when sysmon has gone to sleep
+    check_some(
+        [later] {
+          atomic<int> ran{0};
+          weft::run({.procs = 2}, [&] {
+            const std::int64_t first = os::now_ns() + 100'000;
+            const std::int64_t due = first + later;
+            weft::go([&, due] {
+              weft::sleep_until_ns(due);
+              sim::require(os::now_ns() < due + limits::overlooked_ns / 2, "sysmon came by chance only");
+              ran.store(1, release);
+            });
+            weft::sleep_until_ns(first);
+            compute_until(ran, 1);
+          });
+        },
+        50'000, in_time);
+}
+
 TEST(timers, stop_or_fire) {
   check_some(
       [] {
@@ -234,6 +258,83 @@ TEST(timers, started_as_the_keeper_goes_to_sleep) {
         });
       },
       100'000, {.early = false, .max_steps = 200'000});
+}
+
+// SYSMON-TIMERS
+struct in_time_timer : rt::timer {
+  std::int64_t due = 0;
+  atomic<int> fired{0};
+
+  in_time_timer() {
+    fire = [](rt::timer* x) {
+      auto* it = static_cast<in_time_timer*>(x);
+      sim::require(os::now_ns() < it->due + limits::overlooked_ns / 2, "sysmon came by chance only");
+      it->fired.store(1, release);
+    };
+  }
+
+  void start(std::int64_t after) {
+    due = os::now_ns() + after;
+    rt::start_timer(*this, due);
+  }
+};
+
+// Started while sysmon has long been asleep; the keeper that is to see to it rises earlier, for one that computes. `by_other`: on another P, at the
+// very moment of that rise.
+void started_while_sysmon_sleeps(bool by_other) {
+  in_time_timer t;
+  // Where all only wait for others, time passes in one leap, to the next that somebody sleeps for; and who waits looks again when somebody has
+  // stored something.
+  atomic<int> ticks{0};
+  sim::thread clock([&] {
+    while (t.fired.load(relaxed) == 0) {
+      os::sleep_ns(50'000);
+      ticks.fetch_add(1, relaxed);
+    }
+  });
+  weft::run({.procs = 3}, [&] {
+    const std::int64_t asleep = os::now_ns() + 1'000'000;
+    atomic<std::int64_t> rise{INT64_MAX};
+    if (by_other)
+      weft::go({.home = 1}, [&] {
+        while (os::now_ns() < rise.load(relaxed)) sim::spin();
+        t.start(300'000);
+        compute_until(t.fired, 1);
+      });
+    while (os::now_ns() < asleep) sim::spin();
+    rise.store(os::now_ns() + 100'000, relaxed);
+    if (!by_other) t.start(300'000);
+    weft::sleep_until_ns(rise.load(relaxed));
+    compute_until(t.fired, 1);
+  });
+  clock.join();
+}
+
+TEST(timers, started_while_sysmon_sleeps) {
+  for (const bool by_other : {false, true})
+    check_some([by_other] { started_while_sysmon_sleeps(by_other); }, 50'000, {.early = false, .max_steps = 200'000});
+}
+
+// Started by one that goes on computing, as the keeper rises for one that will compute as well, and sysmon looks.
+TEST(timers, started_as_the_keeper_rises_and_sysmon_looks) {
+  for (const int before : {0, 200})  // sysmon's look
+    check_some(
+        [before] {
+          in_time_timer t;
+          weft::run({.procs = 3}, [&] {
+            const std::int64_t rise = os::now_ns() + 1'000'000;
+            weft::go({.home = 1}, [&, rise, before] {
+              while (os::now_ns() < rise + before / 2) sim::spin();
+              t.start(200'000);
+              compute_until(t.fired, 1);
+            });
+            // For this one sysmon will look when it is overdue.
+            weft::go([rise, before] { weft::sleep_until_ns(rise - before - limits::timer_patience_ns); });
+            weft::sleep_until_ns(rise);
+            compute_until(t.fired, 1);
+          });
+        },
+        50'000, {.stale_in_a_row = 4, .early = false, .max_steps = 200'000});
 }
 
 // A timer outlives its run's end in the hands of an ordinary thread, which stops it as the run drops it.

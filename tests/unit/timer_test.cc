@@ -209,6 +209,28 @@ TEST_P(timer_semantics, sleepers_wake_while_others_compute) {
   });
 }
 
+// Who kept the time has risen for one that computes then: the others are somebody else's to wake.
+TEST(timer_idle, sleepers_wake_beside_one_that_woke_before_them_and_computes) {
+  for (const auto later : {0us, 50us, 700us, 5'000us}) {
+    weft::run(weft_test::on(2), [&] {
+      wait_group w;
+      std::atomic<int> woken{0};
+      const auto first = clock::now() + 2ms;
+      for (int i = 0; i < 10; ++i)
+        w.go([&, i] {
+          sleep_until(first + later + 300us * i);
+          ++woken;
+        });
+      sleep_until(first);
+      const auto end = clock::now() + weft_test::patience;
+      while (woken != 10 && clock::now() < end) {
+      }
+      EXPECT_EQ(woken, 10);
+      w.wait();
+    });
+  }
+}
+
 TEST_P(timer_semantics, sleepers_wake_while_all_yield) {
   run([this] {
     std::atomic<bool> woke{false};
