@@ -156,10 +156,17 @@ bool stop_timer(timer& t) noexcept {
 
 namespace {
 
+void fetch(const G* g) {
+  __builtin_prefetch(g, 1);
+  __builtin_prefetch(&g->select, 1);
+}
+
 // Into this P's ring, in the order of their times.
 void wake_sleepers(M* m, G* const* sleepers, std::size_t n) {
   sched* s = m->s;
   P* p = m->p;
+  // All at once, not while they are taken out of the heap: each is a walk through the page tables, and what comes behind it in between waits for it.
+  for (std::size_t i = 0; i < n; ++i) fetch(sleepers[i]);
   for (std::size_t i = 0; i < n; ++i) {
     G* g = sleepers[i];
     // SLEEP acquire: on 1 the sleeper is saved and ours; on 0 it will see 2 and go on.
@@ -225,10 +232,7 @@ bool run_timers(timer_heap& heap, std::int64_t now, bool alone) {
       one = alone && !heap.entries.empty() && now - heap.entries[0].when < limits::timer_patience_ns;
       const std::size_t most = one ? 1 : batch_max;
       while (n < most && !heap.entries.empty() && heap.entries[0].when <= now && is_sleeper(heap.entries[0])) {
-        G* g = sleeper_of(heap.entries[0]);
-        __builtin_prefetch(g, 1);
-        __builtin_prefetch(&g->select, 1);
-        sleepers[n++] = g;
+        sleepers[n++] = sleeper_of(heap.entries[0]);
         heap.pop();
       }
       if (n == 0) {
@@ -241,9 +245,7 @@ bool run_timers(timer_heap& heap, std::int64_t now, bool alone) {
       }
       heap.look_again();
       if (one && !heap.entries.empty() && is_sleeper(heap.entries[0])) {  // the next one, while this one runs
-        const G* next = sleeper_of(heap.entries[0]);
-        __builtin_prefetch(next, 1);
-        __builtin_prefetch(&next->select, 1);
+        fetch(sleeper_of(heap.entries[0]));
       }
     }
     if (t) {
