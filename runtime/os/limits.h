@@ -49,8 +49,8 @@ inline constexpr std::int64_t deque_patience_ns = real_or_sim(10'000'000, 10);
 inline constexpr std::int64_t overlooked_ns = 10'000'000;
 // Undisturbed for so long and all idle, it sleeps until somebody runs again.
 inline constexpr std::int64_t rest_after_ns = real_or_sim(100'000'000, 0);
-// A timer that is overdue by so much has nobody who looks after it, or too few: another P's help is called for. And the watchdog looks at timers no
-// more often than that.
+// A timer that is overdue by so much has nobody who looks after it, or too few: another P's help is called for. The watchdog looks for
+// such timers at most every timer_look_ns: beside an idle P nobody is later than the two together.
 inline constexpr std::int64_t timer_patience_ns = real_or_sim(600'000, 5'000);
 inline constexpr std::int64_t timer_look_ns = real_or_sim(400'000, 5'000);
 

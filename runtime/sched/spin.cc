@@ -498,7 +498,7 @@ G* find_runnable(M* m) {
     else
       os::fence_full();  // R2
     tell_sysmon_of_idle(s);
-    if (P* other = look_again(s, p)) {
+    if (P* other = look_again(s, p)) {  // R3
       tell_sysmon_of_work(s);
       m->p = other;
       m->spinning = true;

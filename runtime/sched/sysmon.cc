@@ -222,8 +222,6 @@ void run_sysmon(void* arg) {
 }  // namespace
 
 void nag_sysmon(P* p) {
-  // By a timer that fires in the scheduler: it runs what it finds right away, and what is left then is told of (call_for_help, look_round).
-  if (!self()->curg) return;
   p->nag.store(false, relaxed);  // one wake is enough
   p->s->sysmon_wake.wake();
 }
