@@ -79,6 +79,24 @@ class Measuring(Case):
             self.assertEqual(list(row), ["workload", "peer", "procs", "n", "metric", "runs", "median", "ratio"])
         self.assertEqual([(r["peer"], r["procs"], r["n"]) for r in told["rows"]], [("weft", 1, 7), ("a", 1, 7), ("weft", 2, 7), ("a", 2, 7)])
 
+    def test_a_workload_that_is_asked_for_in_several_sizes_has_a_row_for_each(self):
+        script = "echo ns_per_op=$3"  # the size comes third
+        self.program("bench/workload", script)
+        words = "spawn=9,pingpong=1000,pingpong,pingpong=1000000,select0=3,select0=4"
+        _, printed, told = self.run_with([self.peer("a", script)], "--rounds", "1", "--workloads", words, "--procs", "1")
+        usual = self.tool.WORKLOADS["pingpong"][0]
+        rows = [("spawn", 9), ("pingpong=1000", 1000), ("pingpong", usual), ("pingpong=1000000", 1_000_000), ("select0=3", 3), ("select0=4", 4)]
+        wanted = [(label, peer, n, n) for label, n in rows for peer in ("weft", "a") if peer == "weft" or "select0" not in label]
+        self.assertEqual([(r["workload"], r["peer"], r["n"], r["median"]) for r in told["rows"]], wanted)
+        table = [line.split() for line in printed.splitlines() if line.endswith("ns_per_op")]
+        self.assertEqual([(line[0], line[2], float(line[3])) for line in table], [(label, peer, n) for label, peer, n, _ in wanted])
+        self.assertEqual(len({line.index(" weft ") for line in printed.splitlines() if " weft " in line and "runtime" not in line}), 1, "columns")
+        self.assertEqual([a["workload"] for a in told["absent"]], ["select0"], "said once")
+
+    def test_one_size_asked_for_twice_is_measured_twice(self):
+        _, _, told = self.run_with([self.peer("a", "echo ns_per_op=5")], "--rounds", "1", "--workloads", "spawn=7,spawn=7", "--procs", "1")
+        self.assertEqual([(r["workload"], r["peer"]) for r in told["rows"]], [("spawn=7", "weft"), ("spawn=7", "a")] * 2)
+
     def test_a_peer_that_fails_is_reported_and_not_asked_again(self):
         bad = {
             "crashes": ("kill -SEGV $$", "crashed: signal 11"),
