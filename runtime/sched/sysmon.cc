@@ -155,17 +155,49 @@ bool all_nag(sched* s) {
   return true;
 }
 
+// What sysmon keeps in mind from one look to the next.
+struct watch {
+  int quiet = 0;  // looks in a row with nothing to watch
+  int quiet_looks = quiet_looks_max;
+  bool nagging = false;    // every P's nag is on, and was before the last look
+  std::int64_t disturbed;  // when somebody last ended its sleep
+};
+
+// A P is idle that could take what waits on another.
+bool idle_beside_others(sched* s) { return s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1; }
+
+// Until when sysmon, that looked at `now`, may sleep on the nags: a P is idle. `latest` if nothing can be overlooked.
+std::int64_t nap_on_nags(sched* s, watch& w, std::int64_t now, std::int64_t latest) {
+  s->sysmon_wants_idle.store(false, relaxed);
+  if (!w.nagging) {
+    set_nag(s, true);                                      // SYSMON-NAG, T1
+    os::fence_heavy();                                     // T2
+    w.nagging = os::asymmetric_fences && !look(s, false);  // T3
+  }
+  if (!w.nagging) return now + tick_ns;
+  if (now - w.disturbed >= limits::rest_after_ns && may_rest(s)) return latest;
+  const std::int64_t until = std::min({latest, now + limits::overlooked_ns, next_look_at_timers(s, now)});
+  s->sysmon_until.store(until, relaxed);                // SYSMON-TIMERS, T1
+  os::fence_full();                                     // T2
+  return std::min(until, next_look_at_timers(s, now));  // T3
+}
+
+// The same while no P is idle: whoever puts one on the idle list ends the sleep.
+std::int64_t nap_while_none_idle(sched* s, watch& w, std::int64_t now, std::int64_t latest) {
+  w.nagging = false;
+  s->sysmon_wants_idle.store(true, relaxed);              // SYSMON-IDLE, T1
+  os::fence_full();                                       // T2
+  return idle_beside_others(s) ? now + tick_ns : latest;  // T3
+}
+
 void run_sysmon(void* arg) {
   auto* s = static_cast<sched*>(arg);
   os::set_timer_slack_ns(1);
-  int quiet = 0;
-  int quiet_looks = quiet_looks_max;
-  bool nagging = false;                   // every P's nag is on, and was before the last look
-  std::int64_t disturbed = os::now_ns();  // when somebody last ended its sleep
-  std::int64_t next_trim = disturbed + trim_every_ns;
+  watch w{.disturbed = os::now_ns()};
+  std::int64_t next_trim = w.disturbed + trim_every_ns;
   while (!s->sysmon_over.load(relaxed)) {
-    bool idle_ps = s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1;
-    quiet = look(s, idle_ps) && idle_ps ? 0 : quiet + 1;
+    bool idle_ps = idle_beside_others(s);
+    w.quiet = look(s, idle_ps) && idle_ps ? 0 : w.quiet + 1;
     std::int64_t now = os::now_ns();
     if (idle_ps && overdue(s, now)) wake_p(s);
     if (now >= next_trim && s->trim_wanted.load(relaxed)) {
@@ -173,46 +205,25 @@ void run_sysmon(void* arg) {
       if (s->stacks.trim().again) s->trim_wanted.store(true, relaxed);
       next_trim = now + trim_every_ns;
     }
-    bool more_to_trim = s->trim_wanted.load(relaxed);
+    const std::int64_t latest = s->trim_wanted.load(relaxed) ? next_trim : os::no_deadline;
     std::int64_t until = now + tick_ns;
-    if (quiet >= quiet_looks) {
-      until = more_to_trim ? next_trim : os::no_deadline;
-      if (s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1) {
-        s->sysmon_wants_idle.store(false, relaxed);
-        if (!nagging) {
-          set_nag(s, true);                                    // T1
-          os::fence_heavy();                                   // T2
-          nagging = os::asymmetric_fences && !look(s, false);  // T3
-        }
-        if (!nagging) {
-          until = now + tick_ns;
-        } else if (now - disturbed < limits::rest_after_ns || !may_rest(s)) {
-          until = std::min({until, now + limits::overlooked_ns, next_look_at_timers(s, now)});
-          s->sysmon_until.store(until, relaxed);                 // SYSMON-TIMERS, T1
-          os::fence_full();                                      // T2
-          until = std::min(until, next_look_at_timers(s, now));  // T3
-        }
-      } else {
-        nagging = false;
-        s->sysmon_wants_idle.store(true, relaxed);  // T1
-        os::fence_full();                           // T2
-        if (s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1) until = now + tick_ns;
-      }
+    if (w.quiet >= w.quiet_looks) {
+      until = idle_beside_others(s) ? nap_on_nags(s, w, now, latest) : nap_while_none_idle(s, w, now, latest);
     }
-    s->sysmon_until.store(until, relaxed);  // not later than T1's
+    s->sysmon_until.store(until, relaxed);  // not later than SYSMON-TIMERS' T1
     bool woken = s->sysmon_wake.sleep_until(until);
     s->sysmon_rests.store(false, relaxed);
     if (woken) {
       s->sysmon_wake.take();
-      disturbed = os::now_ns();
+      w.disturbed = os::now_ns();
       // For a timer's sake, or as somebody took a P: nothing to watch yet.
-      if (nagging && all_nag(s)) continue;
-      nagging = false;
-      quiet = 0;
-      quiet_looks =
-          disturbed - now < at_once_ns ? std::min(2 * quiet_looks, quiet_looks_max) : std::max(quiet_looks / 2, 1);
+      if (w.nagging && all_nag(s)) continue;
+      w.nagging = false;
+      w.quiet = 0;
+      const bool at_once = w.disturbed - now < at_once_ns;
+      w.quiet_looks = at_once ? std::min(2 * w.quiet_looks, quiet_looks_max) : std::max(w.quiet_looks / 2, 1);
     }
-    if (quiet == 0 || until == now + tick_ns) {
+    if (w.quiet == 0 || until == now + tick_ns) {
       s->sysmon_wants_idle.store(false, relaxed);
       if (woken) set_nag(s, false);
     }
