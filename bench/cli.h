@@ -11,10 +11,15 @@
 // list.
 
 #include <cstdint>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
+
+namespace CLI {
+class App;
+}
 
 namespace bench {
 
@@ -32,6 +37,27 @@ std::int64_t whole_number(std::string_view what, std::string_view text, std::int
 /// The same for "1,2,16"; no element may be missing.
 std::vector<std::int64_t> whole_numbers(std::string_view what, std::string_view text, std::int64_t low,
                                         std::int64_t high);
+
+/// An option for a whole number; `value` is the default, and `what` is followed by it in the help.
+void add_number(CLI::App& app, const std::string& name, std::int64_t& value, std::int64_t low, std::int64_t high,
+                const std::string& what);
+
+/// An option for a word, called `type` in the help.
+void add_text(CLI::App& app, const std::string& name, std::optional<std::string>& value, const std::string& type,
+              const std::string& what);
+
+/// -p: Ps, as a list or by repeating it, in the order given.
+void add_procs(CLI::App& app, std::vector<int>& procs, const std::string& what);
+
+/// Leaves each number where it stands first.
+void drop_repeated(std::vector<int>& numbers);
+
+/// Reads the command line. False: help was asked for, and has been printed.
+bool parse(CLI::App& app, int argc, char** argv);
+
+/// Throws usage_error if --json names a file that cannot be written: to be called before minutes of measuring, not after. Opened to
+/// append: what an earlier run left stays until there is something to replace it.
+void check_writable(const std::optional<std::string>& json);
 
 /// Prints "<program>: <message>" on stderr as one line, whatever the message holds.
 void complain(std::string_view program, std::string_view message);

@@ -55,7 +55,7 @@ place place_named(std::string_view name) {
 }
 
 struct arguments {
-  std::vector<std::int64_t> procs;
+  std::vector<int> procs;
   std::int64_t round_trips = 1'000'000;
   std::int64_t runs = 3;
   std::int64_t depth = 0;
@@ -72,64 +72,33 @@ struct arguments {
   }
 };
 
-CLI::Option* add_number(CLI::App& app, const std::string& name, std::int64_t& value, std::int64_t low,
-                        std::int64_t high, const std::string& what) {
-  return app
-      .add_option_function<std::string>(
-          name,
-          [&value, name, low, high](const std::string& text) { value = bench::whole_number(name, text, low, high); },
-          fmt::format("{} (default {})", what, value))
-      ->type_name("N");
-}
-
-// A file that cannot be written is a wrong argument, and is told before minutes of measuring, not after. Opened to
-// append: what an earlier run left stays until there is something to replace it.
-void check_writable(const std::string& path) {
-  if (path.empty() || !std::ofstream(path, std::ios::app)) {
-    throw bench::usage_error(fmt::format("--json: cannot write to '{}'", path));
-  }
-}
-
 arguments parse(int argc, char** argv) {
   arguments a;
   CLI::App app("Two goroutines, two unbuffered channels: the time of a goroutine switch.", program);
-  app.add_option_function<std::vector<std::string>>(
-         "-p",
-         [&a](const std::vector<std::string>& lists) {
-           for (const std::string& list : lists) {
-             for (const std::int64_t p : bench::whole_numbers("-p", list, 1, bench::max_procs)) a.procs.push_back(p);
-           }
-         },
-         "Ps to run with; several, as a list or by repeating it, are run in turn and compared (default 1,16)")
-      ->type_name("N[,N...]")
-      ->allow_extra_args(false);
+  bench::add_procs(
+      app, a.procs,
+      "Ps to run with; several, as a list or by repeating it, are run in turn and compared (default 1,16)");
   // A value is an int: more round trips than it counts are refused.
-  add_number(app, "-n", a.round_trips, 1, std::numeric_limits<int>::max(), "round trips of a run, shared by all pairs");
-  add_number(app, "-r", a.runs, 1, 1'000'000, "runs of each setting");
+  bench::add_number(app, "-n", a.round_trips, 1, std::numeric_limits<int>::max(),
+                    "round trips of a run, shared by all pairs");
+  bench::add_number(app, "-r", a.runs, 1, 1'000'000, "runs of each setting");
   app.add_option_function<std::string>(
          "--place", [&a](const std::string& name) { a.where = place_named(name); },
          "the two goroutines of a pair on one P, on two, or as the scheduler likes (default auto)")
       ->type_name("same|cross|auto");
-  add_number(app, "--depth", a.depth, 0, 256, "frames, not inlined, between the loop and the channel operation");
-  add_number(app, "--pairs", a.pairs, 1, 1'000'000, "pairs of goroutines at once");
-  app.add_option_function<std::string>(
-         "--json", [&a](const std::string& path) { a.json = path; }, "write every run to this file as well")
-      ->type_name("FILE");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& help) {
-    app.exit(help);
+  bench::add_number(app, "--depth", a.depth, 0, 256, "frames, not inlined, between the loop and the channel operation");
+  bench::add_number(app, "--pairs", a.pairs, 1, 1'000'000, "pairs of goroutines at once");
+  bench::add_text(app, "--json", a.json, "FILE", "write every run to this file as well");
+  if (!bench::parse(app, argc, argv)) {
     a.help = true;
     return a;
-  } catch (const CLI::ParseError& e) {
-    throw bench::usage_error(e.what());
   }
 
   if (a.procs.empty()) a.procs = {1, 16};
   if (a.where == place::cross && *std::min_element(a.procs.begin(), a.procs.end()) < 2) {
     throw bench::usage_error("--place cross: two Ps are needed, so every -p must be at least 2");
   }
-  if (a.json) check_writable(*a.json);
+  bench::check_writable(a.json);
   return a;
 }
 
@@ -154,8 +123,8 @@ struct one_run {
   context_switches switches;
 };
 
-one_run run_once(std::int64_t procs, const bench::pingpong_setting& s) {
-  const one_run r = weft::run({.procs = static_cast<int>(procs)}, [&s] {
+one_run run_once(int procs, const bench::pingpong_setting& s) {
+  const one_run r = weft::run({.procs = procs}, [&s] {
     const auto before = context_switches::now();
     const bench::result result = bench::pingpong<int>(s);
     return one_run{result, context_switches::now().since(before)};
@@ -167,7 +136,7 @@ one_run run_once(std::int64_t procs, const bench::pingpong_setting& s) {
 }
 
 struct measured {
-  std::int64_t procs;
+  int procs;
   std::vector<double> runs;  // ns per switch, in the order they were run
 
   double min() const { return *std::min_element(runs.begin(), runs.end()); }
@@ -182,7 +151,7 @@ struct measured {
 
 std::vector<measured> measure(const arguments& a, const bench::pingpong_setting& s) {
   std::vector<measured> settings;
-  for (const std::int64_t p : a.procs) {
+  for (const int p : a.procs) {
     run_once(p, a.setting(a.round_trips / 10));
     settings.push_back({p, {}});
   }

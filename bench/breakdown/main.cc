@@ -11,7 +11,6 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -48,55 +47,21 @@ struct arguments {
 arguments parse(int argc, char** argv) {
   arguments a;
   CLI::App app("Where the nanoseconds of a goroutine switch through a channel go.", program);
-  app.add_option_function<std::vector<std::string>>(
-         "-p",
-         [&a](const std::vector<std::string>& lists) {
-           for (const std::string& list : lists) {
-             for (const std::int64_t p : bench::whole_numbers("-p", list, 1, bench::max_procs)) {
-               if (std::find(a.procs.begin(), a.procs.end(), p) == a.procs.end())
-                 a.procs.push_back(static_cast<int>(p));
-             }
-           }
-         },
-         "Ps to run with, as a list or by repeating it (default 1, the CPUs, 16)")
-      ->type_name("N[,N...]")
-      ->allow_extra_args(false);
-  app.add_option_function<std::string>(
-         "-r", [&a](const std::string& text) { a.rounds = bench::whole_number("-r", text, 1, 10'000); },
-         "rounds; each measures everything once (default 15)")
-      ->type_name("N");
-  app.add_option_function<std::string>(
-         "--json", [&a](const std::string& path) { a.json = path; }, "write all figures to this file as well")
-      ->type_name("FILE");
+  bench::add_procs(app, a.procs, "Ps to run with, as a list or by repeating it (default 1, the CPUs, 16)");
+  bench::add_number(app, "-r", a.rounds, 1, 10'000, "rounds; each measures everything once");
+  bench::add_text(app, "--json", a.json, "FILE", "write all figures to this file as well");
   app.add_flag("--quick", a.quick, "a fiftieth of the work: to see that all runs, not to be quoted");
   app.add_flag("--no-instructions", a.no_instructions, "do not count instructions, by callgrind or otherwise");
-  app.add_option_function<std::string>(
-         "--count", [&a](const std::string& work) { a.count = work; },
-         "for callgrind: run only this, unmeasured: whole, or a variant such as 111111 or 011111")
-      ->type_name("VARIANT");
-  app.add_option_function<std::string>(
-         "--switches",
-         [&a](const std::string& text) { a.switches = bench::whole_number("--switches", text, 2, 1'000'000'000); },
-         "with --count: so many switches (default 100000)")
-      ->type_name("N");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& help) {
-    app.exit(help);
+  bench::add_text(app, "--count", a.count, "VARIANT",
+                  "for callgrind: run only this, unmeasured: whole, or a variant such as 111111 or 011111");
+  bench::add_number(app, "--switches", a.switches, 2, 1'000'000'000, "with --count: so many switches");
+  if (!bench::parse(app, argc, argv)) {
     a.help = true;
     return a;
-  } catch (const CLI::ParseError& e) {
-    throw bench::usage_error(e.what());
   }
-  if (a.procs.empty()) {
-    for (const int p : {1, static_cast<int>(weft::num_cpus()), 16}) {
-      if (std::find(a.procs.begin(), a.procs.end(), p) == a.procs.end()) a.procs.push_back(p);
-    }
-  }
-  // Told before a minute of measuring, not after.
-  if (a.json && (a.json->empty() || !std::ofstream(*a.json, std::ios::app))) {
-    throw bench::usage_error(fmt::format("--json: cannot write to '{}'", *a.json));
-  }
+  if (a.procs.empty()) a.procs = {1, weft::num_cpus(), 16};
+  bench::drop_repeated(a.procs);
+  bench::check_writable(a.json);
   return a;
 }
 

@@ -17,7 +17,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <optional>
 #include <regex>
@@ -76,43 +75,23 @@ hierarchy::rows chosen_rows(const std::optional<std::string>& only) {
   return all;
 }
 
-// Told before a minute of measuring, not after. Opened to append: what an earlier run left stays until it is replaced.
-void check_writable(const std::string& path) {
-  if (path.empty() || !std::ofstream(path, std::ios::app)) {
-    throw bench::usage_error(fmt::format("--json: cannot write to '{}'", path));
-  }
-}
-
 arguments parse(int argc, char** argv) {
   arguments a;
   CLI::App app("The cost of everything, from a CPU cycle to a virtual machine, beside a goroutine's switch.", program);
-  const auto text = [&app](const std::string& name, std::optional<std::string>& value, const std::string& type,
-                           const std::string& what) {
-    app.add_option_function<std::string>(
-           name, [&value](const std::string& given) { value = given; }, what)
-        ->type_name(type);
-  };
   app.add_flag("--quick", a.quick, "a few seconds, for tests: every row, figures not to be quoted");
   app.add_option_function<std::string>(
          "--seconds", [&a](const std::string& given) { a.seconds = bench::whole_number("--seconds", given, 1, 3600); },
          fmt::format("how long to measure, all rows together, preparing not counted (default {})", default_seconds))
       ->type_name("N");
-  text("--only", a.only, "REGEX", "only rows whose names it matches somewhere");
+  bench::add_text(app, "--only", a.only, "REGEX", "only rows whose names it matches somewhere");
   app.add_flag("--list", a.list, "print names and methods, and measure nothing");
-  text("--json", a.json, "FILE", "write the rows to this file as well");
-  text("--dir", a.folder, "DIR", "where the file rows put their file (default /var/tmp, else the temporary folder)");
+  bench::add_text(app, "--json", a.json, "FILE", "write the rows to this file as well");
+  bench::add_text(app, "--dir", a.folder, "DIR",
+                  "where the file rows put their file (default /var/tmp, else the temporary folder)");
   app.add_option("--compare", a.compared, "measure nothing, but compare two such files; exit status 1 if they disagree")
       ->type_name("A.json B.json")
       ->expected(2);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& help) {
-    app.exit(help);
-    a.help = true;
-    return a;
-  } catch (const CLI::ParseError& e) {
-    throw bench::usage_error(e.what());
-  }
+  a.help = !bench::parse(app, argc, argv);
   return a;
 }
 
@@ -192,7 +171,7 @@ int hierarchy_main(int argc, char** argv) {
     for (const hierarchy::row& r : rows) fmt::print("{:28} {}\n", r.name, r.method);
     return 0;
   }
-  if (a.json) check_writable(*a.json);
+  bench::check_writable(a.json);
   return measure(a, rows);
 }
 

@@ -65,45 +65,22 @@ void add_only(plan& p, const std::string& list) {
 arguments parse(int argc, char** argv) {
   arguments a;
   CLI::App app("The same workloads with 1, 2, 4, ... Ps: which number suits which?", program);
-  app.add_option_function<std::vector<std::string>>(
-         "-p",
-         [&a](const std::vector<std::string>& lists) {
-           for (const std::string& list : lists) {
-             for (const std::int64_t n : bench::whole_numbers("-p", list, 1, bench::max_procs)) {
-               const int p = static_cast<int>(n);
-               auto& all = a.what.procs;
-               if (std::find(all.begin(), all.end(), p) == all.end()) all.push_back(p);
-             }
-           }
-         },
-         "Ps to run with, as a list or by repeating it (default 1, 2, 4, ... up to 16 and twice the CPUs)")
-      ->type_name("N[,N...]")
-      ->allow_extra_args(false);
-  app.add_option_function<std::string>(
-         "-r", [&a](const std::string& text) { a.what.rounds = bench::whole_number("-r", text, 1, 10'000); },
-         "rounds (default 5)")
-      ->type_name("N");
+  bench::add_procs(app, a.what.procs,
+                   "Ps to run with, as a list or by repeating it (default 1, 2, 4, ... up to 16 and twice the CPUs)");
+  bench::add_number(app, "-r", a.what.rounds, 1, 10'000, "rounds");
   app.add_option_function<std::string>(
          "--only", [&a](const std::string& list) { add_only(a.what, list); },
          fmt::format("only these of {}", fmt::join(families(), ", ")))
       ->type_name("NAME[,NAME...]");
   app.add_flag("--quick", a.what.quick, "a hundredth of the work: to see that all runs, not to be quoted");
-  app.add_option_function<std::string>(
-         "--json", [&a](const std::string& path) { a.json = path; }, "write every run to this file as well")
-      ->type_name("FILE");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& help) {
-    app.exit(help);
+  bench::add_text(app, "--json", a.json, "FILE", "write every run to this file as well");
+  if (!bench::parse(app, argc, argv)) {
     a.help = true;
     return a;
-  } catch (const CLI::ParseError& e) {
-    throw bench::usage_error(e.what());
   }
+  bench::drop_repeated(a.what.procs);
   if (a.what.procs.empty()) a.what.procs = default_procs(weft::num_cpus());
-  if (a.json && (a.json->empty() || !std::ofstream(*a.json, std::ios::app))) {
-    throw bench::usage_error(fmt::format("--json: cannot write to '{}'", *a.json));
-  }
+  bench::check_writable(a.json);
   return a;
 }
 

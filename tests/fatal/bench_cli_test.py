@@ -15,6 +15,8 @@ import sys
 import tempfile
 import unittest
 
+from refusal import expect_refusal
+
 COMMAND = []
 SMALL = ["-n", "200", "-r", "3"]
 TIMEOUT = 120  # seconds; a run of this size takes milliseconds, but under qemu and a sanitizer many more
@@ -28,12 +30,7 @@ def bench(*arguments):
 class WrongArguments(unittest.TestCase):
     def refused(self, *arguments, saying):
         with self.subTest(arguments=arguments):
-            r = bench(*arguments)
-            self.assertEqual(r.returncode, 2, r.stderr)
-            self.assertEqual(r.stdout, "", "nothing is measured, nothing printed")
-            self.assertRegex(r.stderr, r"\A[^\n]+\n\Z", "exactly one line")
-            self.assertTrue(r.stderr.startswith("bench_pingpong: "), r.stderr)
-            self.assertIn(saying, r.stderr)
+            expect_refusal(self, "bench_pingpong", bench(*arguments), saying)
 
     def test_procs(self):
         self.refused("-p", "0", saying="-p: 0 is not in the range")

@@ -16,6 +16,8 @@ import sys
 import tempfile
 import unittest
 
+from refusal import expect_refusal
+
 WRAPPER = shlex.split(os.environ.get("MESON_EXE_WRAPPER", ""))
 PROGRAMS = {}  # name: path
 TIMEOUT = 600  # seconds; natively such a run takes one, with callgrind ten; on a machine that is busy many more
@@ -32,12 +34,7 @@ def run(program, *arguments, environment=None):
 class Case(unittest.TestCase):
     def refused(self, program, *arguments, saying):
         with self.subTest(program=program, arguments=arguments):
-            r = run(program, *arguments)
-            self.assertEqual(r.returncode, 2, r.stderr)
-            self.assertEqual(r.stdout, "", "nothing is measured, nothing printed")
-            self.assertRegex(r.stderr, r"\A[^\n]+\n\Z", "exactly one line")
-            self.assertTrue(r.stderr.startswith(program + ": "), r.stderr)
-            self.assertIn(saying, r.stderr)
+            expect_refusal(self, program, run(program, *arguments), saying)
 
     def document(self, program, *arguments, environment=None):
         """The JSON of a run, which leaves nothing of an earlier one, and what it printed."""

@@ -17,6 +17,8 @@ import tempfile
 import time
 import unittest
 
+from refusal import expect_refusal
+
 COMMAND = []
 TIMEOUT = 300  # seconds; a quick run takes a few, but under qemu and with a cold cache of Go's many more
 
@@ -71,12 +73,7 @@ def leftovers(pid, folder):
 class WrongArguments(unittest.TestCase):
     def refused(self, *arguments, saying):
         with self.subTest(arguments=arguments):
-            r = bench(*arguments)
-            self.assertEqual(r.returncode, 2, r.stderr)
-            self.assertEqual(r.stdout, "", "nothing is measured, nothing printed")
-            self.assertRegex(r.stderr, r"\A[^\n]+\n\Z", "exactly one line")
-            self.assertTrue(r.stderr.startswith("bench_hierarchy: "), r.stderr)
-            self.assertIn(saying, r.stderr)
+            expect_refusal(self, "bench_hierarchy", bench(*arguments), saying)
 
     def test_unknown(self):
         self.refused("--bogus", saying="--bogus")
