@@ -12,46 +12,14 @@
 #include "runtime/base/rand.h"
 #include "runtime/sched/deque.h"
 #include "tests/support/bare_p.h"
+#include "tests/support/every_item_once.h"
 #include "tests/support/world.h"
 
 namespace weft::rt {
 namespace {
 
 using weft_test::bare_p;
-
-class every_item_once {
- public:
-  explicit every_item_once(std::size_t n)
-      : gs_(n), written_(n), taken_(std::make_unique<std::atomic<unsigned char>[]>(n)) {}
-  // The owner, before it pushes it.
-  G* make(int i) {
-    const auto at = static_cast<std::size_t>(i);
-    written_[at] = i + 1;
-    return gs_[at];
-  }
-  void take(G* g) {
-    const std::size_t i = gs_.number_of(g);
-    taken_[i].fetch_add(1, std::memory_order_relaxed);
-    if (written_[i] != static_cast<int>(i) + 1) torn_.fetch_add(1, std::memory_order_relaxed);
-  }
-  void check() const {
-    std::size_t lost = 0;
-    std::size_t twice = 0;
-    for (std::size_t i = 0; i < gs_.size(); ++i) {
-      lost += taken_[i] == 0;
-      twice += taken_[i] > 1;
-    }
-    EXPECT_EQ(lost, 0u);
-    EXPECT_EQ(twice, 0u);
-    EXPECT_EQ(torn_, 0) << "taken before they were written";
-  }
-
- private:
-  weft_test::numbered_gs gs_;
-  std::vector<int> written_;  // plain: what the deque must carry
-  std::unique_ptr<std::atomic<unsigned char>[]> taken_;
-  std::atomic<int> torn_{0};
-};
+using weft_test::every_item_once;
 
 struct load {
   int thieves;            // from the owner
@@ -66,7 +34,7 @@ void run_load(load l, int n, std::uint64_t seed) {
   P* p = ps[0].get();
   p->deque_head.store(l.start, relaxed);
   p->deque_tail.store(l.start, relaxed);
-  every_item_once items(static_cast<std::size_t>(n));
+  every_item_once items(n);
   std::atomic<bool> over{false};
   std::atomic<long> stolen{0};
   std::vector<std::thread> thieves;
@@ -142,7 +110,7 @@ TEST(deque_stress, a_thief_that_never_rests) {
   for (int round = 0; round < weft_test::scaled(20); ++round) {
     auto owned = bare_p();
     P* p = owned.get();
-    every_item_once items(static_cast<std::size_t>(n));
+    every_item_once items(n);
     std::atomic<bool> over{false};
     long stolen = 0;
     std::thread thief([&] {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// One owner, several thieves: every item that was put is taken, by one of them, once.
+// One owner, several thieves: every item that was put is taken, by one of them, once, and with what was written to it.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -11,34 +11,14 @@
 #include "runtime/base/rand.h"
 #include "runtime/sched/runq.h"
 #include "tests/support/bare_p.h"
+#include "tests/support/every_item_once.h"
 #include "tests/support/world.h"
 
 namespace weft::rt {
 namespace {
 
 using weft_test::bare_p;
-
-class every_item_once {
- public:
-  explicit every_item_once(std::size_t n) : gs_(n), taken_(std::make_unique<std::atomic<unsigned char>[]>(n)) {}
-  G* operator[](int i) { return gs_[static_cast<std::size_t>(i)]; }
-  std::size_t number_of(G* g) const { return gs_.number_of(g); }
-  void take(G* g) { taken_[gs_.number_of(g)].fetch_add(1, std::memory_order_relaxed); }
-  void check() const {
-    std::size_t lost = 0;
-    std::size_t twice = 0;
-    for (std::size_t i = 0; i < gs_.size(); ++i) {
-      lost += taken_[i] == 0;
-      twice += taken_[i] > 1;
-    }
-    EXPECT_EQ(lost, 0u);
-    EXPECT_EQ(twice, 0u);
-  }
-
- private:
-  weft_test::numbered_gs gs_;
-  std::unique_ptr<std::atomic<unsigned char>[]> taken_;
-};
+using weft_test::every_item_once;
 
 struct load {
   int ring_thieves;
@@ -51,7 +31,7 @@ void run_load(load l, int n, std::uint64_t seed) {
   P* p = owner.get();
   p->runq_head.store(l.start, relaxed);
   p->runq_tail.store(l.start, relaxed);
-  every_item_once items(static_cast<std::size_t>(n));
+  every_item_once items(n);
   std::atomic<bool> over{false};
   std::atomic<long> stolen{0};
   std::atomic<long> runnext_stolen{0};
@@ -91,7 +71,7 @@ void run_load(load l, int n, std::uint64_t seed) {
       case 0:
       case 1:
         for (std::uint32_t k = 0; k < how_many && next < n; ++k) {
-          if (runq::put(p, items[next]))
+          if (runq::put(p, items.make(next)))
             ++next;
           else
             break;
@@ -104,7 +84,7 @@ void run_load(load l, int n, std::uint64_t seed) {
       case 3:  // as ready does when runnext is taken: the one before goes to the ring
       case 4: {
         G* old = take_runnext(p);
-        put_runnext(p, items[next++]);
+        put_runnext(p, items.make(next++));
         if (old != nullptr && !runq::put(p, old)) items.take(old);
         for (auto k = r.below(50); k > 0; --k) cpu_relax();
         break;
@@ -137,7 +117,7 @@ TEST(runq_stress, a_runnext_thief_that_never_rests) {
   for (int round = 0; round < weft_test::scaled(20); ++round) {
     auto owner = bare_p();
     P* p = owner.get();
-    every_item_once items(static_cast<std::size_t>(n));
+    every_item_once items(n);
     std::atomic<bool> over{false};
     std::atomic<long> stolen{0};
     std::thread thief([&] {
@@ -149,11 +129,8 @@ TEST(runq_stress, a_runnext_thief_that_never_rests) {
     });
     long missed = 0;
     for (int i = 0; i < n; ++i) {
-      put_runnext(p, items[i]);
-      if (G* g = take_runnext(p)) {
-        items.take(g);
-        if (items.number_of(g) != static_cast<std::size_t>(i)) ++missed;
-      }
+      put_runnext(p, items.make(i));
+      if (G* g = take_runnext(p)) missed += items.take(g) != i;
     }
     over = true;
     thief.join();

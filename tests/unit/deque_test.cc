@@ -5,42 +5,30 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <limits>
 #include <tuple>
 
 #include "tests/support/bare_p.h"
+#include "tests/support/queue_cases.h"
 
 namespace weft::rt {
 namespace {
 
 using weft_test::bare_p;
+using weft_test::gs;
+using weft_test::number;
+using weft_test::number_of;
 
 constexpr std::uint32_t capacity = deque::capacity;
+constexpr auto starts = weft_test::starts(capacity);
 constexpr std::uint32_t many = limits::deque_steal_many;
 static_assert(capacity >= 4 * many);  // the thefts below
-
-weft_test::numbered_gs& gs() {
-  static weft_test::numbered_gs all(20'000);
-  return all;
-}
-G* number(std::uint64_t n) { return gs()[n]; }
-std::uint64_t number_of(G* g) { return g != nullptr ? gs().number_of(g) : ~std::uint64_t{0}; }
-
-// Positions from which a test starts: the first, and those around the wrap of 2^32.
-constexpr std::uint32_t starts[] = {0,
-                                    1,
-                                    capacity - 1,
-                                    std::numeric_limits<std::uint32_t>::max(),
-                                    std::numeric_limits<std::uint32_t>::max() - 1,
-                                    std::numeric_limits<std::uint32_t>::max() - capacity + 1,
-                                    std::numeric_limits<std::uint32_t>::max() - capacity / 2};
 
 void start_at(P* p, std::uint32_t position) {
   p->deque_head.store(position, relaxed);
   p->deque_tail.store(position, relaxed);
 }
 
-// From each of them, with thieves about and without (then pop leaves out its fence).
+// From each of `starts`, with thieves about and without (then pop leaves out its fence).
 class started : public ::testing::TestWithParam<std::tuple<std::uint32_t, bool>> {
  protected:
   started() : owned_(bare_p()), p(owned_.get()) {

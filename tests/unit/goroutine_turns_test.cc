@@ -46,24 +46,50 @@ TEST_P(goroutine, yield_takes_turns) {
   });
 }
 
-// One goroutine does op() over and over until another one on the same P has had its turn. The others of the P get theirs only
-// if op gives way.
+// n goroutines of one P, that go on until the awaited one has had its turn: it gets that only if they give way.
+class sharing_a_p {
+ public:
+  // All are added at once: a call for each would be paid from the slice in which they are started, and a test counts on what is left of it.
+  explicit sharing_a_p(int n) { w_.add(n); }
+  template <class F>
+  void start(F f, const char* name = "") {
+    go({.name = name, .home = 0}, [this, f]() mutable {
+      f();
+      w_.done();
+    });
+  }
+  // op() over and over. The name is for the debugger of a hang: SCOPED_TRACE keeps to a thread, not to a goroutine.
+  template <class Op>
+  void start_loop(Op op, const char* name = "") {
+    start(
+        [this, op]() mutable {
+          while (!over_) op();
+        },
+        name);
+  }
+  template <class F>
+  void start_awaited(F f) {
+    start([this, f]() mutable {
+      f();
+      over_ = true;
+    });
+  }
+  bool over() const { return over_; }
+  void wait() { w_.wait(); }
+
+ private:
+  std::atomic<bool> over_{false};
+  wait_group w_;
+};
+
 template <class Op>
 void gives_way(const char* what, Op op) {
-  std::atomic<bool> stop{false};
-  wait_group w;
-  w.add(2);
-  go({.name = what, .home = 0},
-     [&] {  // the name is for the debugger of a hang: SCOPED_TRACE keeps to a thread, not to a goroutine
-       while (!stop) op();
-       w.done();
-     });
-  go({.home = 0}, [&] {
+  sharing_a_p all(2);
+  all.start_loop(op, what);
+  all.start_awaited([] {
     for (int i = 0; i < 3; ++i) yield();
-    stop = true;
-    w.done();
   });
-  w.wait();
+  all.wait();
 }
 
 TEST_P(goroutine, no_loop_of_cooperative_calls_starves_the_others) {
@@ -112,27 +138,21 @@ TEST_P(goroutine, a_pair_that_readies_each_other_does_not_starve_the_rest) {
   run([] {
     auto ping = make_chan<int>();
     auto pong = make_chan<int>();
-    std::atomic<bool> stop{false};
-    wait_group w;
-    w.add(3);
-    go({.home = 0}, [&] {
-      while (!stop) {
+    sharing_a_p all(3);
+    all.start([&all, ping, pong] {
+      while (!all.over()) {
         ping.send(1);
         (void)pong.recv();
       }
       ping.close();
-      w.done();
     });
-    go({.home = 0}, [&] {
+    all.start([ping, pong] {
       for ([[maybe_unused]] int v : ping) pong.send(1);
-      w.done();
     });
-    go({.home = 0}, [&] {
+    all.start_awaited([] {
       for (int i = 0; i < 100; ++i) yield();
-      stop = true;
-      w.done();
     });
-    w.wait();
+    all.wait();
   });
 }
 
@@ -160,28 +180,17 @@ TEST_P(goroutine, the_global_queue_is_served_while_the_ring_is_busy) {
 TEST_P(goroutine, a_timer_fires_beside_goroutines_that_call_and_yield_in_step) {
   run([] {
     for (int phase = 0; phase < 41; ++phase) {
-      std::atomic<bool> stop{false};
-      wait_group w;
-      w.add(11);
-      go({.home = 0}, [&] {
-        sleep_for(std::chrono::microseconds(100));
-        stop = true;
-        w.done();
-      });
-      for (int i = 0; i < 9; ++i)
-        go({.home = 0}, [&] {
-          while (!stop) yield();
-          w.done();
-        });
-      go({.home = 0}, [&, phase] {
+      sharing_a_p all(11);
+      all.start_awaited([] { sleep_for(std::chrono::microseconds(100)); });
+      for (int i = 0; i < 9; ++i) all.start_loop([] { yield(); });
+      all.start([&all, phase] {
         for (int k = 0; k < phase; ++k) (void)weft::procs();
-        while (!stop) {
+        while (!all.over()) {
           (void)weft::procs();
           yield();
         }
-        w.done();
       });
-      w.wait();
+      all.wait();
     }
   });
 }
@@ -189,23 +198,13 @@ TEST_P(goroutine, a_timer_fires_beside_goroutines_that_call_and_yield_in_step) {
 // Nobody else is there: the calls themselves must look after the timers, with one P as with several.
 TEST_P(goroutine, a_timer_fires_beside_one_that_only_calls) {
   run([] {
-    bool stop = false;  // plain: both run on one P
-    wait_group w;
-    w.add(2);
-    go({.home = 0}, [&] {
-      sleep_for(std::chrono::milliseconds(1));
-      stop = true;
-      w.done();
+    sharing_a_p all(2);
+    all.start_awaited([] { sleep_for(std::chrono::milliseconds(1)); });
+    all.start_loop([c = make_chan<int>(1)] {
+      c.send(1);
+      (void)c.recv();
     });
-    go({.home = 0}, [&] {
-      auto c = make_chan<int>(1);
-      while (!stop) {
-        c.send(1);
-        (void)c.recv();
-      }
-      w.done();
-    });
-    w.wait();
+    all.wait();
   });
 }
 

@@ -4,32 +4,19 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
-#include <limits>
 
 #include "tests/support/bare_p.h"
+#include "tests/support/queue_cases.h"
 
 namespace weft::rt {
 namespace {
 
 using weft_test::bare_p;
+using weft_test::number;
+using weft_test::number_of;
 
 constexpr std::uint32_t capacity = runq::capacity;
-
-weft_test::numbered_gs& gs() {
-  static weft_test::numbered_gs all(20'000);
-  return all;
-}
-G* number(std::uint64_t n) { return gs()[n]; }
-std::uint64_t number_of(G* g) { return g != nullptr ? gs().number_of(g) : ~std::uint64_t{0}; }
-
-// Positions from which a test starts: the first, and those around the wrap of 2^32.
-constexpr std::uint32_t starts[] = {0,
-                                    1,
-                                    capacity - 1,
-                                    std::numeric_limits<std::uint32_t>::max(),
-                                    std::numeric_limits<std::uint32_t>::max() - 1,
-                                    std::numeric_limits<std::uint32_t>::max() - capacity + 1,
-                                    std::numeric_limits<std::uint32_t>::max() - capacity / 2};
+constexpr auto starts = weft_test::starts(capacity);
 
 class ring : public ::testing::TestWithParam<std::uint32_t> {
  protected:
