@@ -218,9 +218,11 @@ const add_case deadlock_in_select("deadlock_in_select", [] {
 // Nothing overflows, and nobody wakes early: the sleepers are still asleep when the process ends.
 const add_case longest_sleep("longest_sleep", [] {
   weft::run({.procs = 2}, [] {
+    std::atomic<int> begun{0};
     std::atomic<int> woken{0};
-    const auto sleeper = [&woken](auto sleep) {
-      go([&woken, sleep] {
+    const auto sleeper = [&](auto sleep) {
+      go([&begun, &woken, sleep] {
+        ++begun;
         sleep();
         ++woken;
       });
@@ -229,9 +231,10 @@ const add_case longest_sleep("longest_sleep", [] {
     sleeper([] { sleep_for(std::chrono::hours::max()); });
     sleeper([] { sleep_for(std::chrono::duration<double>(1e300)); });
     sleeper([] { sleep_until(std::chrono::steady_clock::time_point::max()); });
+    const bool all_begun = weft_test::eventually([&] { return begun == 4; });
     sleep_for(std::chrono::milliseconds(50));
-    std::fprintf(stderr, "woken %d\n", woken.load());
-    std::_Exit(woken == 0 ? 5 : 6);
+    std::fprintf(stderr, "begun %d, woken %d\n", begun.load(), woken.load());
+    std::_Exit(all_begun && woken == 0 ? 5 : 6);
   });
   return 0;
 });

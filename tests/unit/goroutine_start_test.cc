@@ -110,7 +110,7 @@ TEST_P(start, two_storms_give_way_to_each_other) {
   constexpr int n = dear ? 300 : 5'000;
   high_water unstarted;
   std::atomic<int> ran{0};
-  std::atomic<bool> stop{false};
+  latch all_ran(2 * n);
   run([&] {
     wait_group w;
     for (int k = 0; k < 2; ++k)
@@ -119,8 +119,8 @@ TEST_P(start, two_storms_give_way_to_each_other) {
           unstarted.up();
           go([&] {
             unstarted.down();
-            if (++ran == 2 * n) stop = true;
-            while (!stop) sleep_for(std::chrono::milliseconds(1));
+            ++ran;
+            all_ran.arrive_and_wait();
           });
         }
       });

@@ -6,11 +6,13 @@
 #include <atomic>
 #include <vector>
 
+#include "tests/support/channels.h"
 #include "tests/support/world.h"
 
 namespace weft {
 namespace {
 
+using weft_test::await_waiters;
 using weft_test::eventually;
 
 WEFT_ON_PROCS(goroutine);
@@ -273,7 +275,8 @@ TEST_P(goroutine, two_readied_by_a_goroutine_that_computes_both_run_on_another_p
       }
       EXPECT_TRUE(ran);
     });
-    sleep_for(std::chrono::milliseconds(1));
+    await_waiters(c, 1);
+    await_waiters(d, 1);
     c.send(1);
     d.send(1);
     w.wait();

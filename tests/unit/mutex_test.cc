@@ -11,6 +11,7 @@
 #include "runtime/sync/parking_lot.h"
 #include "tests/support/crowd.h"
 #include "tests/support/emulated.h"
+#include "tests/support/in_line.h"
 #include "tests/support/world.h"
 
 namespace weft {
@@ -31,6 +32,8 @@ void expect_nothing_left() {
     EXPECT_EQ(rt::unsettled_mutexes[i].load(acquire), 0u);
   }
 }
+
+int in_line(const mutex& m) { return weft_test::in_line(rt::lot_kind::mutex, &m); }
 
 // Pretends that the quiet time of a mutex has passed.
 void calm_down(mutex& m) {
@@ -122,22 +125,12 @@ TEST_P(mutex_test, waiters_get_it_in_the_order_in_which_they_came) {
     wait_group done;
     m.lock();
     for (int k = 0; k < 10; ++k) {
-      std::atomic<bool> on_its_way{false};
       done.go([&, k] {
-        on_its_way = true;
         m.lock();
         order.push_back(k);
         m.unlock();
       });
-      // In line, not merely running.
-      const auto in_line = [&m] {
-        rt::lot& l = rt::lot_of(&m);
-        lock_scope hold(l.lk);
-        std::size_t n = 0;
-        for (auto* e = l.first(rt::lot_kind::mutex, &m); e; e = e->next) ++n;
-        return n;
-      };
-      ASSERT_TRUE(eventually([&] { return on_its_way && in_line() == static_cast<std::size_t>(k) + 1; }));
+      ASSERT_TRUE(eventually([&] { return in_line(m) == k + 1; }));
     }
     sleep_for(2ms);  // past the time from which on it is handed over: nobody barges
     m.unlock();
@@ -235,7 +228,7 @@ TEST_P(mutex_test, contended_and_quiet_in_turn) {
           m.lock();
           m.unlock();
         });
-      for (int i = 0; i < 5; ++i) yield();
+      EXPECT_TRUE(eventually([&] { return in_line(m) == 3; }));
       m.unlock();
       done.wait();
       calm_down(m);
@@ -278,7 +271,7 @@ TEST_P(mutex_test, a_timed_try_waits_at_least_its_time) {
     EXPECT_FALSE(m.try_lock_for(-1s));
     expect_nothing_left();
     go([&] {
-      sleep_for(1ms);
+      EXPECT_TRUE(eventually([&] { return in_line(m) == 1; }));
       m.unlock();
     });
     EXPECT_TRUE(m.try_lock_for(std::chrono::hours(1'000'000)));
@@ -291,10 +284,10 @@ TEST_P(mutex_test, a_timed_try_of_a_thread_waits_too) {
   m.lock();
   EXPECT_FALSE(m.try_lock_for(2ms));
   std::thread t([&] {
-    std::this_thread::sleep_for(1ms);
+    EXPECT_TRUE(eventually([&] { return in_line(m) == 1; }));
     m.unlock();
   });
-  EXPECT_TRUE(m.try_lock_for(weft_test::patience));
+  EXPECT_TRUE(m.try_lock_for(2 * weft_test::patience));
   t.join();
   m.unlock();
 }

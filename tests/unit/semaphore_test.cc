@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/in_line.h"
 #include "tests/support/world.h"
 
 namespace weft {
@@ -18,6 +19,8 @@ using weft_test::eventually;
 using weft_test::scaled;
 
 WEFT_ON_PROCS(semaphore_test);
+
+int in_line(const semaphore& s) { return weft_test::in_line(rt::lot_kind::semaphore, &s); }
 
 TEST_P(semaphore_test, never_more_inside_than_permits) {
   const int per = scaled(2'000);
@@ -69,20 +72,13 @@ TEST_P(semaphore_test, requests_are_granted_in_their_order) {
     std::vector<int> order;
     mutex m;
     wait_group done;
-    const auto in_line = [&s] {
-      rt::lot& l = rt::lot_of(&s);
-      lock_scope hold(l.lk);
-      int n = 0;
-      for (auto* e = l.first(rt::lot_kind::semaphore, &s); e; e = e->next) ++n;
-      return n;
-    };
     for (int k = 0; k < 5; ++k) {
       done.go([&, k] {
         s.acquire(5 - k);
         std::lock_guard hold(m);
         order.push_back(k);
       });
-      ASSERT_TRUE(eventually([&] { return in_line() == k + 1; }));
+      ASSERT_TRUE(eventually([&] { return in_line(s) == k + 1; }));
     }
     for (std::size_t k = 0; k < 5; ++k) {
       s.release(5 - static_cast<std::int64_t>(k));
@@ -101,7 +97,7 @@ TEST_P(semaphore_test, one_release_grants_many) {
     semaphore s(0);
     wait_group done;
     for (int k = 0; k < 10; ++k) done.go([&] { s.acquire(2); });
-    for (int i = 0; i < 5; ++i) yield();
+    ASSERT_TRUE(eventually([&] { return in_line(s) == 10; }));
     s.release(20);
     done.wait();
     EXPECT_FALSE(s.try_acquire());

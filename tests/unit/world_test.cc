@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/channels.h"
 #include "tests/support/world.h"
 
 namespace weft {
@@ -248,8 +249,8 @@ TEST_P(world, goroutines_parked_on_a_p_that_goes_wake_on_another) {
         w.done();
       });
     }
-    EXPECT_TRUE(eventually([] { return num_goroutines() == 65; }));
-    for (int i = 0; i < 100; ++i) yield();
+    weft_test::await_waiters(c, 64);
+    EXPECT_EQ(num_goroutines(), 65);
     (void)set_procs(1);
     for (int i = 0; i < 64; ++i) c.send(i);
     w.wait();
@@ -312,11 +313,16 @@ TEST(run, yield_on_an_ordinary_thread_is_harmless) {
 
 TEST(run, work_that_an_ordinary_thread_brings_later_is_not_a_deadlock) {
   auto c = make_chan<int>();
-  std::thread later([c] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  // When all are asleep, and for so long that the run would be found dead, if it were.
+  const auto later_still = [c](std::chrono::milliseconds time) {
+    weft_test::await_waiters(c, 1);
+    std::this_thread::sleep_for(time);
+  };
+  std::thread later([c, later_still] {
+    later_still(std::chrono::milliseconds(50));
     for (int i = 0; i < 3; ++i) {
       c.send(i);
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      later_still(std::chrono::milliseconds(5));
     }
     c.close();
   });
