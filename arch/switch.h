@@ -43,6 +43,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "section.h"
+
 namespace weft::arch {
 
 struct context {

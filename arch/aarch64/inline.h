@@ -12,7 +12,8 @@
 namespace weft::arch {
 
 // clang-format off
-#define WEFT_CLOBBER_ALL "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16", "x17", "x18", "x19", "x20", "x21", \
+#define WEFT_CLOBBER_ALL "x5", "x6", WEFT_CLOBBER_FROM_X7
+#define WEFT_CLOBBER_FROM_X7 "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16", "x17", "x18", "x19", "x20", "x21", \
   "x22", "x23", "x24", "x25", "x26", "x27", "x28", "x30", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", \
   "v11", "v12", "v13", "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", \
   "v29", "v30", "v31", "memory", "cc"
@@ -66,6 +67,31 @@ namespace weft::arch {
   "cbnz w9, 4b\n\t"
 #define WEFT_INLINE_LOST "clrex\n\t"
 #endif
+
+// COMMIT of a guarded word, and what of it is rare; behind the former comes the load half.
+#define WEFT_INLINE_SECTION_COMMIT \
+  WEFT_SECTION_DESCRIPTOR("70", "11f", "12f", "13f") \
+  "tbz x3, #3, 6f\n\t" \
+  "adrp x9, 70b\n\t" \
+  "add x9, x9, :lo12:70b\n\t" \
+  "str x9, [x5]\n\t" \
+  "11:\n\t" \
+  "ldr x9, [x2, #8]\n\t" \
+  "cmp x9, x6\n\t" \
+  "b.ne 2f\n\t" \
+  "ldar x10, [x2]\n\t" \
+  "cmp x10, x3\n\t" \
+  "b.ne 2f\n\t" \
+  "stlr x4, [x2]\n\t" \
+  "12:\n\t" \
+  "str xzr, [x5]\n\t" \
+  "14:\n\t"
+#define WEFT_INLINE_SECTION_REST \
+  "6:\n\t" \
+  WEFT_INLINE_COMMIT \
+  "b 14b\n\t" \
+  WEFT_SECTION_SIGNATURE \
+  "13:\n\t"
 // clang-format on
 
 // weft_switch, inlined.
@@ -100,6 +126,34 @@ namespace weft::arch {
                : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3), "+r"(x4)
                :
                : WEFT_CLOBBER_ALL);
+  from = x1;
+  return x3 != 0;
+}
+
+// switch_cas_inline for a guarded word (arch/section.h): COMMIT is the stlr of a section, if `expected` has the bias flag and `mine` is in the
+// guard, and the stlxr or casal if it has not. False also when the flag is there and the guard another's, and when the thread was interrupted.
+[[gnu::always_inline]] inline bool switch_section_inline(context*& from, context* to, std::uint64_t* word,
+                                                         std::uint64_t expected, std::uint64_t desired,
+                                                         std::uint64_t* slot, std::uint64_t mine) {
+  register context* x0 asm("x0") = from;
+  register context* x1 asm("x1") = to;
+  register std::uint64_t* x2 asm("x2") = word;
+  register std::uint64_t x3 asm("x3") = expected;
+  register std::uint64_t x4 asm("x4") = desired;
+  register std::uint64_t* x5 asm("x5") = slot;
+  register std::uint64_t x6 asm("x6") = mine;
+  asm volatile(WEFT_INLINE_SAVE WEFT_INLINE_SECTION_COMMIT WEFT_INLINE_RESUME WEFT_INLINE_SECTION_REST
+               "2:\n\t" WEFT_INLINE_LOST
+               "mov x1, x0\n\t"
+               "mov x3, #0\n\t"
+               "b 3f\n\t"
+               "1:\n\t"
+               "hint #36\n\t"
+               "mov x3, #1\n\t"
+               "3:\n\t"
+               : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3), "+r"(x4), "+r"(x5), "+r"(x6)
+               :
+               : WEFT_CLOBBER_FROM_X7);
   from = x1;
   return x3 != 0;
 }

@@ -19,7 +19,8 @@ namespace weft::arch {
 #define WEFT_CLOBBER_AVX512
 #endif
 // xmm names stand for the whole register, ymm and zmm parts included, for gcc and clang both.
-#define WEFT_CLOBBER_ALL "rbx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", \
+#define WEFT_CLOBBER_ALL "r9", "r10", WEFT_CLOBBER_BUT_R9_R10
+#define WEFT_CLOBBER_BUT_R9_R10 "rbx", "r8", "r11", "r12", "r13", "r14", "r15", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", \
   "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "mm0", "mm1", "mm2", "mm3", \
   "mm4", "mm5", "mm6", "mm7", "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)", "memory", "cc" \
   WEFT_CLOBBER_AVX512
@@ -55,6 +56,30 @@ namespace weft::arch {
   WEFT_CFI_LOST \
   "jmp *%%r8\n\t" \
   WEFT_CFI_FOUND
+
+// COMMIT of a guarded word, and what of it is rare; behind the former comes the load half.
+#define WEFT_INLINE_SECTION_COMMIT \
+  WEFT_SECTION_DESCRIPTOR("70", "11f", "12f", "13f") \
+  "testb $8, %%al\n\t" \
+  "jz 4f\n\t" \
+  "leaq 70b(%%rip), %%r8\n\t" \
+  "movq %%r8, (%%r9)\n\t" \
+  "11:\n\t" \
+  "cmpq %%r10, 8(%%rdx)\n\t" \
+  "jne 2f\n\t" \
+  "cmpq %%rax, (%%rdx)\n\t" \
+  "jne 2f\n\t" \
+  "movq %%rcx, (%%rdx)\n\t" \
+  "12:\n\t" \
+  "movq $0, (%%r9)\n\t" \
+  "14:\n\t"
+#define WEFT_INLINE_SECTION_REST \
+  "4:\n\t" \
+  "lock cmpxchgq %%rcx, (%%rdx)\n\t" \
+  "je 14b\n\t" \
+  "jmp 2f\n\t" \
+  WEFT_SECTION_SIGNATURE \
+  "13:\n\t"
 // clang-format on
 
 // weft_switch, inlined.
@@ -85,6 +110,29 @@ namespace weft::arch {
                : "+D"(from), "+S"(to), "+d"(word), "+a"(expected), "+c"(desired)
                :
                : WEFT_CLOBBER_ALL);
+  from = to;
+  return expected != 0;
+}
+
+// switch_cas_inline for a guarded word (arch/section.h): COMMIT is the plain store of a section, if `expected` has the bias flag and `mine` is in
+// the guard, and the lock cmpxchg if it has not. False also when the flag is there and the guard another's, and when the thread was interrupted.
+[[gnu::always_inline]] inline bool switch_section_inline(context*& from, context* to, std::uint64_t* word,
+                                                         std::uint64_t expected, std::uint64_t desired,
+                                                         std::uint64_t* slot, std::uint64_t mine) {
+  register std::uint64_t* r9 asm("r9") = slot;
+  register std::uint64_t r10 asm("r10") = mine;
+  asm volatile(WEFT_INLINE_SAVE WEFT_INLINE_SECTION_COMMIT WEFT_INLINE_RESUME WEFT_INLINE_SECTION_REST
+               "2:\n\t"
+               "movq %%rdi, %%rsi\n\t"
+               "xorl %%eax, %%eax\n\t"
+               "jmp 3f\n\t"
+               "1:\n\t"
+               "endbr64\n\t"
+               "movl $1, %%eax\n\t"
+               "3:\n\t"
+               : "+D"(from), "+S"(to), "+d"(word), "+a"(expected), "+c"(desired), "+r"(r9), "+r"(r10)
+               :
+               : WEFT_CLOBBER_BUT_R9_R10);
   from = to;
   return expected != 0;
 }

@@ -161,8 +161,9 @@ std::uint64_t bits(T* p) {
 
 // The forms of a switch under one signature. The inlined ones in a function of their own, which then has to keep what a callee
 // must keep, and more values than there are registers besides.
-enum class form { plain, plain_inline, cas, cas_inline, store_inline };
-constexpr form all_forms[] = {form::plain, form::plain_inline, form::cas, form::cas_inline, form::store_inline};
+enum class form { plain, plain_inline, cas, cas_inline, section_inline, section_cas_inline, store_inline };
+constexpr form all_forms[] = {form::plain,          form::plain_inline,       form::cas,         form::cas_inline,
+                              form::section_inline, form::section_cas_inline, form::store_inline};
 
 const char* name_of(form f) {
   switch (f) {
@@ -174,6 +175,10 @@ const char* name_of(form f) {
       return "weft_switch_cas";
     case form::cas_inline:
       return "switch_cas_inline";
+    case form::section_inline:
+      return "switch_section_inline, with the flag";
+    case form::section_cas_inline:
+      return "switch_section_inline, without";
     case form::store_inline:
       return "switch_store_inline";
   }
@@ -199,6 +204,18 @@ UNSEEN bool test_switch_cas_inline(context* from, context* to, std::uint64_t* wo
                                    std::uint64_t desired) {
   return arch::switch_cas_inline(from, to, word, expected, desired);
 }
+// A guarded word, and what goes with it. The kernel knows nothing of this slot, so nothing aborts the section.
+struct guarded {
+  std::uint64_t word;
+  std::uint64_t guard;
+  std::uint64_t expected;
+  std::uint64_t desired;
+  std::uint64_t mine;
+  std::uint64_t slot;
+};
+UNSEEN bool test_switch_section_inline(context* from, context* to, guarded* g) {
+  return arch::switch_section_inline(from, to, &g->word, g->expected, g->desired, &g->slot, g->mine);
+}
 UNSEEN void test_switch_store_inline(context* from, context* to, std::uint32_t* word, std::uint32_t value) {
   arch::switch_store_inline(from, to, word, value);
 }
@@ -208,6 +225,7 @@ struct switcher {
   std::uint64_t word = 0;
   std::uint32_t small_word = 0;
   std::uint32_t done = 1;
+  guarded pair{};
 };
 
 // from -> to by the given form, with random patterns in the registers; true when they were there afterwards.
@@ -232,6 +250,15 @@ UNSEEN bool switch_with_patterns(form f, context* from, context* to, switcher& s
       fn = reinterpret_cast<void*>(&test_switch_cas_inline);
       args = {bits(from), bits(to), bits(&s.word), s.word, s.word + 1, 0};
       break;
+    case form::section_inline:
+    case form::section_cas_inline: {
+      fn = reinterpret_cast<void*>(&test_switch_section_inline);
+      const std::uint64_t flag = f == form::section_inline ? arch::bias_flag : 0;
+      const std::uint64_t before = s.pair.desired;
+      s.pair = {before | flag, 0xabcd00, before | flag, (before + 16) | flag, 0xabcd00, 99};
+      args = {bits(from), bits(to), bits(&s.pair), 0, 0, 0};
+      break;
+    }
     case form::store_inline:
       fn = reinterpret_cast<void*>(&test_switch_store_inline);
       args = {bits(from), bits(to), bits(&s.small_word), s.small_word + 1, 0, 0};
@@ -279,26 +306,69 @@ TEST(arch_switch, the_cas_forms_commit_and_say_so) {
   stack st;
   partner p;
   arch::make_first_frame(p.other, st.top(), partner_main, &p);
-  p.visits = 4;  // comes back by weft_switch
+  constexpr int last = static_cast<int>(std::size(all_forms)) - 1;
+  p.visits = last;  // comes back by weft_switch
   p.s.word = 5;
   std::uint64_t word = 17;
   std::uint32_t done = 99;
   EXPECT_TRUE(weft_switch_cas(&p.main, &p.other, &word, 17, 18, &done));
   EXPECT_EQ(word, 18u);
   EXPECT_EQ(done, 0u);
-  EXPECT_EQ(p.visits, 5);
+  EXPECT_EQ(p.visits, last + 1);
   word = ~std::uint64_t{0};
-  p.visits = 4;
+  p.visits = last;
   context* mine = &p.main;
   EXPECT_TRUE(arch::switch_cas_inline(mine, &p.other, &word, ~std::uint64_t{0}, 0));
   EXPECT_EQ(mine, &p.main);  // who is resumed is told who it is
   EXPECT_EQ(word, 0u);
-  EXPECT_EQ(p.visits, 5);
+  EXPECT_EQ(p.visits, last + 1);
+  for (const std::uint64_t flag : {arch::bias_flag, std::uint64_t{0}}) {
+    guarded g{64 | flag, 7, 64 | flag, 80 | flag, 7, 99};
+    p.visits = last;
+    mine = &p.main;
+    EXPECT_TRUE(arch::switch_section_inline(mine, &p.other, &g.word, g.expected, g.desired, &g.slot, g.mine));
+    EXPECT_EQ(mine, &p.main);
+    EXPECT_EQ(g.word, 80 | flag);
+    EXPECT_EQ(g.guard, 7u);
+    EXPECT_EQ(g.slot, flag != 0 ? 0u : 99u);  // emptied behind the section; without one it is not touched
+    EXPECT_EQ(p.visits, last + 1);
+  }
   std::uint32_t small = 3;
-  p.visits = 4;
+  p.visits = last;
   arch::switch_store_inline(&p.main, &p.other, &small, 0xffff'fffe);
   EXPECT_EQ(small, 0xffff'fffeu);
-  EXPECT_EQ(p.visits, 5);
+  EXPECT_EQ(p.visits, last + 1);
+}
+
+// What the kernel will look for in the descriptor that a slot is left with when a section does not come to its end (arch/section.h).
+TEST(arch_switch, a_section_is_described_as_the_kernel_asks) {
+#if defined(__x86_64__)
+  constexpr std::uint32_t signature = 0x53053053;
+#else
+  constexpr std::uint32_t signature = 0xd428bc00;
+#endif
+  struct alignas(32) descriptor {
+    std::uint32_t version, flags;
+    std::uint64_t start, length, abort;
+  };
+  context from;
+  context to;
+  guarded g{64 | arch::bias_flag, 7, 64 | arch::bias_flag, 80 | arch::bias_flag, 8, 0};  // another's
+  EXPECT_FALSE(test_switch_section_inline(&from, &to, &g));
+  ASSERT_NE(g.slot, 0u);
+  ASSERT_EQ(g.slot % 32, 0u);
+  const auto* d = reinterpret_cast<const descriptor*>(g.slot);
+  EXPECT_EQ(d->version, 0u);
+  EXPECT_EQ(d->flags, 0u);
+  const auto begin = bits(&test_switch_section_inline);
+  EXPECT_GT(d->start, begin);
+  EXPECT_LT(d->start + d->length, begin + 1'000);
+  EXPECT_GT(d->length, 8u);
+  EXPECT_LT(d->length, 64u);
+  EXPECT_TRUE(d->abort < d->start || d->abort >= d->start + d->length);
+  std::uint32_t found = 0;
+  std::memcpy(&found, reinterpret_cast<const char*>(d->abort) - 4, 4);
+  EXPECT_EQ(found, signature);
 }
 
 TEST(arch_switch, a_cas_that_fails_has_done_nothing) {
@@ -325,6 +395,19 @@ TEST(arch_switch, a_cas_that_fails_has_done_nothing) {
         0u);
     EXPECT_EQ(in, out);
     EXPECT_EQ(word, value);
+    // A guarded word: another value, with the flag and without; the flag, and another's guard.
+    for (int why = 0; why < 3; ++why) {
+      const std::uint64_t flag = why == 0 ? 0 : arch::bias_flag;
+      const std::uint64_t now = (value & ~std::uint64_t{15}) | flag;
+      guarded g{now, 16, why == 2 ? now : (now ^ (16 + 16 * r.below(1000))), 0, why == 2 ? 32U : 16U, 0};
+      const arguments with{bits(&p.main), bits(&p.other), bits(&g), 0, 0, 0};
+      EXPECT_EQ(
+          weft_test_call(reinterpret_cast<void*>(&test_switch_section_inline), with.data(), in.data(), out.data()) &
+              0xff,
+          0u);
+      EXPECT_EQ(in, out);
+      EXPECT_EQ(g.word, now);
+    }
   }
   EXPECT_EQ(p.visits, 0);
   EXPECT_EQ(untouched.pc, p.other.pc);

@@ -181,6 +181,7 @@ int machine::choose(decision d, int n) {
         chosen = below(4) == 0 ? static_cast<int>(below(static_cast<std::uint32_t>(n))) : 0;
         break;
       case decision::spurious_wake:
+      case decision::abort:
         chosen = below(16) == 0;
         break;
       default:
@@ -331,6 +332,7 @@ class explorer {
   ~explorer() {
     image_.put_back();
     os::asymmetric_fences = true;
+    os::sections = true;
     m_.replaying = m_.recording = m_.tracing = false;
     m_.script.clear();
   }
@@ -340,6 +342,8 @@ class explorer {
   void one(std::uint64_t seed) {
     image_.put_back();
     os::asymmetric_fences = m_.how.asymmetric;
+    os::sections = m_.how.sections;
+    m_.undivided = false;
     arena_reset();
     m_.rand_state = seed;
     m_.stay = (m_.next_random() & 1) != 0 ? 6 : 0;

@@ -46,7 +46,7 @@ struct plan {
   int preemptions = -1;            // exhaustive: at most so many a run; -1: no bound, sleep sets instead
   int stale = -1;                  // at most so many loads a run that do not read the newest; -1: no bound
   int stale_in_a_row = 2;          // a thread that reads the same location again reads the newest after so many
-  int spurious = 1;                // weak compare-and-swaps that fail, and sleeps that end, for no reason, a run
+  int spurious = 1;  // weak compare-and-swaps that fail, sections aborted, and sleeps that end, for no reason, a run
   bool reorder_stores = true;
   bool early = true;  // random, pct: deadlines may pass while others could run
   // Deadlines pass only when nobody at all could run: what the watchdog would mend in time is not mended.
@@ -54,6 +54,7 @@ struct plan {
   std::uint64_t max_steps = 20'000;  // more is a livelock
   int cpus = 4;                      // os::num_cpus
   bool asymmetric = true;            // os::asymmetric_fences
+  bool sections = true;              // os::sections
   int stop_thread = -1;              // this thread stops for good ...
   std::uint32_t stop_at = 0;         // ... before its point number so many
   int threads = 0;                   // os::thread::start fails when there are so many already; 0: never

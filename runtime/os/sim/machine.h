@@ -20,6 +20,7 @@
 //     all earlier fences knew (global_sc), and adds what its thread knows. sc operations on one location are ordered by number
 //     (store::sc_time), and so against the fences before and after.
 //   * A store that is not seq_cst may be placed before stores that its thread does not know (2+2W, write-write reordering).
+//   * A section (os/section.h) is two loads and a store, or one and an exchange; a fence_sections of another thread in between aborts it.
 //   * fence_heavy is an sc fence of every thread in turn, at moments of the explorer's choice, between two of the caller.
 //
 // What it does not show: see tests/model/README.md.
@@ -37,6 +38,7 @@
 #include <vector>
 
 #include "../../../arch/switch.h"
+#include "../section.h"
 #include "atomic_impl.h"
 #include "explore.h"
 
@@ -185,10 +187,11 @@ struct vthread {
   std::uint64_t order = 0;  // who came first
   char* stack = nullptr;
   site last_site{};
+  bool aborted = false;  // by a fence_sections, since its section began
   bool saw_old = false;  // a value that is not the newest, since it last said that it waits
 };
 
-enum class decision : std::uint8_t { thread, thread_blocked, read_from, fail_cas, place, early, spurious_wake };
+enum class decision : std::uint8_t { thread, thread_blocked, read_from, fail_cas, place, early, spurious_wake, abort };
 
 struct deviation {
   decision kind;
@@ -279,6 +282,7 @@ struct machine {
   std::uint32_t nplains = 0;
   clock global_sc;
   int sc_clock = 0;
+  bool undivided = false;  // a section's commit, which has had its point
 
   // The explorer.
   plan how;

@@ -165,7 +165,7 @@ bool mutate(machine& m, site s, what kind, order_t& o, order_t* fail_order) {
 void saw_site(machine& m, site s, what kind, order_t o, order_t fail_order);
 
 void begin_operation(machine& m, what kind, const void* p, bool write, bool sc, site s) {
-  m.point({kind, p, write, sc}, s);
+  if (!m.undivided) m.point({kind, p, write, sc}, s);
   vthread& t = *m.now;
   t.now.hb.set(t.id, t.now.hb[t.id] + 1);
 }
@@ -454,7 +454,9 @@ void fence(order_t o, site s) noexcept {
   if (m.tracing) m.note(what::fence, s, nullptr, 0, 0, static_cast<int>(o), false, 0);
 }
 
-void fence_of_all(site s) noexcept {
+namespace {
+
+void fence_everybody(site s, bool abort_sections) {
   if (!inside) return;
   machine& m = *the_machine;
   if (m.watching_sites) saw_site(m, s, what::fence_of_all, sc_, rlx);
@@ -471,6 +473,7 @@ void fence_of_all(site s) noexcept {
       // One that has ended went through a fence on its way out.
       if (other.state != thread_state::done) m.point({what::fence_of_all, nullptr, true, true}, s);
       sc_fence(m, other);
+      if (abort_sections) other.aborted = true;
       // The caller knows of it when the call returns.
       if (m.tracing)
         m.note(what::fence_of_all, s, nullptr, static_cast<std::uint64_t>(i), 0, static_cast<int>(sc_), false, 0,
@@ -478,6 +481,41 @@ void fence_of_all(site s) noexcept {
     }
     sc_fence(m, t);
   }
+}
+
+}  // namespace
+
+void fence_of_all(site s) noexcept { fence_everybody(s, false); }
+
+bool fence_of_all_sections(site s) noexcept {
+  fence_everybody(s, true);
+  return true;
+}
+
+os::section_result section(os::guarded_word& w, std::uint64_t mine, std::uint64_t expected, std::uint64_t desired,
+                           bool exchange, site s) noexcept {
+  using enum os::section_result;
+  if (!inside || !os::sections) return aborted;
+  machine& m = *the_machine;
+  vthread& t = *m.now;
+  t.aborted = false;
+  if (w.guard.load(acquire, s) != mine) return aborted;
+  if (!exchange && w.word.load(acquire, s) != expected) return differs;
+  // The commit: from the look at whether it is aborted to the store nobody else gets in.
+  m.point({exchange ? what::cas : what::store, w.word.raw(), true, false}, s);
+  if (m.spurious_left > 0 && m.choose(decision::abort, 2) != 0) {
+    --m.spurious_left;
+    t.aborted = true;
+  }
+  if (t.aborted) return aborted;
+  m.undivided = true;
+  bool stored = true;
+  if (exchange)
+    stored = w.word.compare_exchange_strong(expected, desired, acq_rel, relaxed, s);
+  else
+    w.word.store(desired, release, s);
+  m.undivided = false;
+  return stored ? done : differs;
 }
 
 namespace {
@@ -578,5 +616,11 @@ std::string machine::sites() const {
 namespace weft::os {
 
 bool asymmetric_fences = true;
+bool sections = true;
+
+section_slot* section_slot_of_thread() noexcept {
+  static section_slot any = 0;  // the machine knows who runs
+  return &any;
+}
 
 }  // namespace weft::os
