@@ -26,7 +26,9 @@
 //
 // Every operation is lock-free (what a stopped thread can and cannot hold up: chan_core.h) and a cooperative point. All may also be
 // called from ordinary threads, where a blocking one blocks the thread; none is async-signal-safe.
-// Cost on one P: a rendezvous is two locked instructions and one switch; a buffered operation is one locked instruction.
+// Cost on one P: a rendezvous is one switch and two moves of the channel's word, a buffered operation is one move: a locked instruction, or, once
+// a P has been the only one to use the channel for some hundreds of them, none (sched/biased.h). Whoever then comes from another P, or
+// from a thread, pays some microseconds, once.
 
 #pragma once
 
@@ -184,7 +186,7 @@ struct typed_chan {
   [[gnu::always_inline]] static bool send_to_lone(M* m, chan_core* c, std::uint64_t w, T* from) {
     std::uint64_t open = word::stamped(word::open, next_stamp(m->p));
     // COMMIT acquire <- the receiver's park: it is ours, with its slot. Not release: see chan_core.h, Edges.
-    if (!c->word.compare_exchange_strong(w, open, acquire, relaxed)) [[unlikely]]
+    if (!move(m, c->word, w, open, acquire)) [[unlikely]]
       return false;
     waiter* r = word::waiter_of(w);
     hand_over(r->slot, from);
@@ -197,7 +199,7 @@ struct typed_chan {
   // From a lone sender.
   [[gnu::always_inline]] static bool receive_from_lone(M* m, chan_core* c, std::uint64_t w, std::optional<T>* to) {
     std::uint64_t open = word::stamped(word::open, next_stamp(m->p));
-    if (!c->word.compare_exchange_strong(w, open, acquire, relaxed)) [[unlikely]]  // COMMIT acquire
+    if (!move(m, c->word, w, open, acquire)) [[unlikely]]  // COMMIT acquire
       return false;
     waiter* s = word::waiter_of(w);
     hand_over(to, s->slot);
@@ -214,7 +216,7 @@ struct typed_chan {
       return false;
     const seated_waiter r = look_at_seat(w);
     // relaxed: w was acquired. Nothing becomes ready or not by it that was not before, so a select's poll need not know what we did before it.
-    if (!c->word.compare_exchange_strong(w, word::ring(word::open, r.position, 0), relaxed, relaxed)) [[unlikely]]
+    if (!move(m, c->word, w, word::ring(word::open, r.position, 0), relaxed)) [[unlikely]]
       return false;
     hand_over(r.who->slot, from);
     if constexpr (!std::is_trivially_move_constructible_v<T>) m = self();
@@ -231,8 +233,7 @@ struct typed_chan {
     if (turn_of(*c, s.position).load(relaxed) != masked(s.position + 1)) [[unlikely]]  // relaxed: a hint
       return false;
     // relaxed: as in send_to_seated
-    if (!c->word.compare_exchange_strong(w, word::ring(word::open, s.position + 1, c->capacity), relaxed, relaxed))
-        [[unlikely]]
+    if (!move(m, c->word, w, word::ring(word::open, s.position + 1, c->capacity), relaxed)) [[unlikely]]
       return false;
     const bool moved = ring_take(*c, s.position, to);
     if (ring_put(*c, s.position + c->capacity, s.who->slot) || moved) [[unlikely]]
@@ -249,7 +250,7 @@ struct typed_chan {
     if (turn_of(*c, position).load(relaxed) != masked(position)) [[unlikely]]
       return false;
     // The position is ours. MOVE release -> a select's poll.
-    if (!c->word.compare_exchange_strong(w, word::one_more(w), release, relaxed)) [[unlikely]]
+    if (!move(m, c->word, w, word::one_more(w), release)) [[unlikely]]
       return false;
     if (ring_put(*c, position, from)) [[unlikely]]
       m = self();
@@ -263,7 +264,7 @@ struct typed_chan {
     if (turn_of(*c, position).load(relaxed) != masked(position + 1)) [[unlikely]]
       return false;
     // The position is ours. MOVE release -> a select's poll.
-    if (!c->word.compare_exchange_strong(w, word::one_less(w), release, relaxed)) [[unlikely]]
+    if (!move(m, c->word, w, word::one_less(w), release)) [[unlikely]]
       return false;
     if (ring_take(*c, position, to)) [[unlikely]]
       m = self();

@@ -63,17 +63,29 @@ class backoff {
   bool early_ = false;
 };
 
+parked block_until_ready(caller& me) {
+  block_thread(me.thread);
+  return finish_park(&me.thread);
+}
+
 // Publishes the caller by *where: expected -> desired and waits for its partner; `no` when *where held something else. Ends the section,
 // when in one, if it published.
-parked wait_at(caller& me, atomic<std::uint64_t>& where, std::uint64_t expected, std::uint64_t desired, wait_reason why,
-               bool in_section) {
-  if (me.m) return park_slow(me.m, where, expected, desired, why, in_section ? &me.smr->pin : nullptr);
+parked wait_at(caller& me, atomic<std::uint64_t>& where, std::uint64_t expected, std::uint64_t desired,
+               wait_reason why) {
+  if (me.m) return park_slow(me.m, where, expected, desired, why, &me.smr->pin);
   me.thread.woken.store(0, relaxed);
   // COMMIT release, for a thread: nothing to save, the waiter and its slot are carried, and its node.
   if (!where.compare_exchange_strong(expected, desired, release, relaxed)) return parked::no;
-  if (in_section) smr_leave(me.smr);
-  block_thread(me.thread);
-  return finish_park(&me.thread);
+  smr_leave(me.smr);
+  return block_until_ready(me);
+}
+
+// Likewise by the channel's word, in no section.
+parked wait_at(caller& me, biased_word& word, std::uint64_t expected, std::uint64_t desired, wait_reason why) {
+  if (me.m) return park_slow(me.m, word, expected, desired, why);
+  me.thread.woken.store(0, relaxed);
+  if (!move(nullptr, word, expected, desired, release)) return parked::no;  // COMMIT release, as above
+  return block_until_ready(me);
 }
 
 // An operation that came to nothing is a cooperative point like any other: a loop of them must not starve whoever could change
@@ -113,7 +125,7 @@ in_line meet_or_join(chan_core* c, caller& me, kind k, void* slot, bool may_bloc
   // relaxed: BOTH, see take_both.
   if (!last || (end ? last != end : any_both(c->both.load(relaxed)))) return {in_line::again};
   draft_node mine(me, make_node(me, who, k, last->position.load(relaxed)));  // relaxed: see wait_node::position
-  parked how = wait_at(me, last->next, 0, link::to(mine.get()), why, true);
+  parked how = wait_at(me, last->next, 0, link::to(mine.get()), why);
   if (how == parked::no) return {in_line::again};
   mine.keep();
   in.ended();
@@ -129,7 +141,7 @@ parked wait_first(chan_core* c, caller& me, std::uint64_t w, kind k, waiter* who
   draft_node lone(me, before ? node_of_lone(me, w, k) : nullptr);
   if (before) lone.get()->next.store(link::to(mine.get()), relaxed);  // relaxed: published by the commit
   wait_node* first = before ? lone.get() : mine.get();
-  parked how = wait_at(me, c->word, w, word::list(k, first, k == word::senders ? head : 0), why, false);
+  parked how = wait_at(me, c->word, w, word::list(k, first, k == word::senders ? head : 0), why);
   if (how != parked::no) {
     mine.keep();
     lone.keep();
@@ -149,7 +161,7 @@ parked wait_seated(chan_core* c, caller& me, std::uint64_t w, bool send, waiter*
   const wait_reason why = send ? wait_reason::chan_send : wait_reason::chan_receive;
   select_seat* seat = take_seat(me.smr);
   if (!seat) return wait_first(c, me, w, send ? word::senders : word::receivers, who, why);
-  const parked how = wait_at(me, c->word, w, take_place(seat, who, w, send), why, false);
+  const parked how = wait_at(me, c->word, w, take_place(seat, who, w, send), why);
   leave_seat(how == parked::no ? me.smr : smr_of_thread(), seat);
   return how;
 }
@@ -199,7 +211,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* s
           std::uint32_t head = word::head_of(w);
           if (again.too_early(*c, head + count, head + count)) continue;
           // Position head + count is ours. MOVE release -> a select's poll. A failure means that another operation took effect.
-          if (!c->word.compare_exchange_weak(w, word::one_more(w), release, relaxed)) continue;
+          if (!move(me.m, c->word, w, word::one_more(w), release)) continue;
           c->ops->ring_put(*c, head + count, from);
           cooperate(self());
           return chan_result::done;
@@ -207,15 +219,14 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* s
         if (!may_block) return nothing(w);
         waiter* who = me.who();
         who->slot = from;
-        parked how = c->capacity == 0
-                         ? wait_at(me, c->word, w, word::lone(word::sender, who), wait_reason::chan_send, false)
-                         : wait_seated(c, me, w, true, who);
+        parked how = c->capacity == 0 ? wait_at(me, c->word, w, word::lone(word::sender, who), wait_reason::chan_send)
+                                      : wait_seated(c, me, w, true, who);
         if (how != parked::no) return result_of(how);
         continue;
       }
       case word::receiver: {
         // WORD, and COMMIT acquire <- its park: the waiter is ours, with its slot.
-        if (!c->word.compare_exchange_strong(w, without_lone(*c, me, w, false), acquire, relaxed)) continue;
+        if (!move(me.m, c->word, w, without_lone(*c, me, w, false), acquire)) continue;
         waiter* r = who_is_lone(w);
         c->ops->hand_over(r->slot, from);
         ready(self(), r);
@@ -234,7 +245,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* s
       case word::select_receiver: {
         partner r = claim_lone(w);
         // relaxed: the claim has carried all there is. A failure: somebody else has moved it on, for the same reason.
-        c->word.compare_exchange_strong(w, word::stamped(word::open, stamp_of(me)), relaxed, relaxed);
+        move(me.m, c->word, w, word::stamped(word::open, stamp_of(me)), relaxed);
         if (!r.who) continue;
         c->ops->hand_over(r.slot, from);
         ready(self(), r.who);
@@ -292,7 +303,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
           std::uint32_t head = word::head_of(w);
           if (again.too_early(*c, head, head + 1)) continue;
           // Position head is ours. MOVE release -> a select's poll.
-          if (!c->word.compare_exchange_weak(w, word::one_less(w), release, relaxed)) continue;
+          if (!move(me.m, c->word, w, word::one_less(w), release)) continue;
           c->ops->ring_take(*c, head, to);
           cooperate(self());
           return chan_result::done;
@@ -302,7 +313,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
         waiter* who = me.who();
         who->slot = to;
         parked how = c->capacity == 0
-                         ? wait_at(me, c->word, w, word::lone(word::receiver, who), wait_reason::chan_receive, false)
+                         ? wait_at(me, c->word, w, word::lone(word::receiver, who), wait_reason::chan_receive)
                          : wait_seated(c, me, w, false, who);
         if (how != parked::no) return result_of(how);
         continue;
@@ -311,7 +322,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
         const std::uint32_t head = c->capacity == 0 ? 0 : position_of_lone(w);
         if (c->capacity != 0 && again.too_early(*c, head, head + 1)) continue;
         // WORD, and COMMIT acquire <- its park.
-        if (!c->word.compare_exchange_strong(w, without_lone(*c, me, w, false), acquire, relaxed)) continue;
+        if (!move(me.m, c->word, w, without_lone(*c, me, w, false), acquire)) continue;
         waiter* s = who_is_lone(w);
         receive_from_waiting(c, head, to, s->slot);
         ready(self(), s);
@@ -329,8 +340,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
       }
       case word::select_sender: {
         partner s = claim_lone(w);
-        c->word.compare_exchange_strong(w, word::stamped(word::open, stamp_of(me)), relaxed,
-                                        relaxed);  // as in send
+        move(me.m, c->word, w, word::stamped(word::open, stamp_of(me)), relaxed);  // as in send
         if (!s.who) continue;
         c->ops->hand_over(to, s.slot);
         ready(self(), s.who);
@@ -406,14 +416,14 @@ bool close_chan(chan_core* c) {
       case word::open: {
         std::uint64_t closed = (w & ~word::kind_mask) | word::closed;
         // WORD release, here and below: what came before the close, for whoever finds the channel closed.
-        if (c->word.compare_exchange_strong(w, closed, release, relaxed)) return true;
+        if (move(me.m, c->word, w, closed, release)) return true;
         continue;
       }
       case word::receiver:
       case word::sender: {
         if (word::is_seated(w) && c->word.load(acquire) != w) continue;  // WORD acquire: the seat
         // acq_rel: and COMMIT acquire, the waiter is ours.
-        if (!c->word.compare_exchange_strong(w, without_lone(*c, me, w, true), acq_rel, relaxed)) continue;
+        if (!move(me.m, c->word, w, without_lone(*c, me, w, true), acq_rel)) continue;
         waiter* who = who_is_lone(w);
         who->result = outcome::closed;
         ready(me.m, who);
@@ -422,7 +432,7 @@ bool close_chan(chan_core* c) {
       case word::select_receiver:
       case word::select_sender: {
         // Closed first: a select that still registers will find it so. acq_rel: and the seat, which the word names.
-        if (!c->word.compare_exchange_strong(w, word::stamped(word::closed, stamp_of(me)), acq_rel, relaxed)) continue;
+        if (!move(me.m, c->word, w, word::stamped(word::closed, stamp_of(me)), acq_rel)) continue;
         if (waiter* who = claim_lone(w).who) {
           who->result = outcome::closed;
           ready(me.m, who);
@@ -432,7 +442,7 @@ bool close_chan(chan_core* c) {
       case word::receivers:
       case word::senders: {
         if (w & word::closing) return false;  // somebody else's close: this one comes second
-        if (!c->word.compare_exchange_strong(w, w | word::closing, release, relaxed)) continue;
+        if (!move(me.m, c->word, w, w | word::closing, release)) continue;
         // Ours. Helpers or not, it is over only when every waiter has been taken.
         for (;;) {
           section in(me.smr);

@@ -8,7 +8,8 @@
 //     turn == p        free, for the sender of position p
 //     turn == p + 1    full, for the receiver of position p; it leaves p + size
 //
-// Progress. Every move of the word is lock-free: a compare-and-swap that fails means that another operation took effect. A thread
+// Progress. Every move of the word is lock-free: a move that fails means that another operation took effect, or, for a bounded number of times, that
+// the word's bias was given or taken back (sched/biased.h). A thread
 // stopped at any instruction holds up only
 //   * its partner: a sender stopped between its move and the filling of its slot (or of the waiter's) holds up the one receiver
 //     that owns that position; a receiver stopped while it carries a parked sender's value into the ring, the receiver of that value;
@@ -37,13 +38,14 @@
 //
 // A partner takes a lone waiter away by an exchange that acquires, and passes nothing on: what it gives the waiter goes by ready. (That
 // the waiter of a lone word can be another time's, of the same goroutine, is why the exchange must acquire, whatever was loaded before. A
-// seated one's cannot: there the load acquires.)
+// seated one's cannot: there the load acquires.) These are the orders of a compare-and-swap; a section acquires and releases, whatever is asked.
 
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "../sched/biased.h"
 #include "../sched/park.h"
 #include "../sched/stamp.h"
 #include "word.h"
@@ -63,7 +65,7 @@ struct elem_ops {
 };
 
 struct alignas(64) chan_core {
-  atomic<std::uint64_t> word{word::open};
+  biased_word word{word::open};      // sched/biased.h
   atomic<wait_node*> tail{nullptr};  // a hint: see wait_list.h
   atomic<std::uint32_t> dead{0};     // withdrawn inside the list since the last sweep; a statistic
   atomic<std::uint32_t> sweep_at{limits::list_sweep_at};
@@ -72,8 +74,8 @@ struct alignas(64) chan_core {
   std::uint32_t capacity = 0;  // for good, as all below
   std::uint32_t ring_mask = 0;
   void* ring = nullptr;
-  const elem_ops* ops = nullptr;
   alignas(64) atomic<std::uint64_t> refs{1};
+  const elem_ops* ops = nullptr;
   void* memory = nullptr;  // where this object and its ring lie; null: not new_chan's
 };
 

@@ -171,7 +171,7 @@ class attempt {
       ++asked;
       std::uint64_t both = op.chan->both.load(relaxed);
       std::uint64_t w = op.chan->word.load(relaxed);  // relaxed, both: hints; the try looks for itself
-      if (op.tried && w == op.seen && both == op.both_seen) continue;
+      if (op.tried && word::same(w, op.seen) && both == op.both_seen) continue;
       if (look_at(*op.chan, w, op.send, any_both(both)) == look::not_ready) continue;
       if (++ready == 1 || random().below(ready) == 0) found = i;
     }
@@ -193,7 +193,7 @@ class attempt {
         draft_node n(me, node_of_lone(me, op.seen, static_cast<word::kind>(k)));
         std::uint64_t list = word::list(static_cast<word::kind>(k), n.get(), 0);
         // WORD, LIST-APPEND release. A failure means that the moment has passed.
-        if (!op.chan->word.compare_exchange_strong(op.seen, list, release, relaxed)) return false;
+        if (!move(me.m, op.chan->word, op.seen, list, release)) return false;
         n.keep();
         op.seen = list;
       }
@@ -210,7 +210,7 @@ class attempt {
     for (std::size_t i = 0; i < n_; ++i) {
       const select_op& op = ops_[i];
       // relaxed: what the first round knows of, this one does not miss.
-      if (op.chan && (op.chan->word.load(relaxed) != op.seen || op.chan->both.load(relaxed) != op.both_seen))
+      if (op.chan && (!word::same(op.chan->word.load(relaxed), op.seen) || op.chan->both.load(relaxed) != op.both_seen))
         return false;
     }
     return true;
@@ -270,7 +270,7 @@ class attempt {
         std::uint64_t lone =
             word::lone_select(op.send ? word::select_sender : word::select_receiver, index, seat_->number, ticket);
         // WORD release: the seat. A failure means that somebody else has come.
-        if (c->word.compare_exchange_strong(w, lone, release, relaxed)) {
+        if (move(me.m, c->word, w, lone, release)) {
           op.lone = lone;
           return true;
         }
@@ -309,7 +309,7 @@ class attempt {
         n->position.store(head, relaxed);  // relaxed: published with the node
         std::uint64_t list = word::list(static_cast<word::kind>(mine), n, op.send ? head : 0);
         // WORD, LIST-APPEND release: n, with its position
-        if (c->word.compare_exchange_strong(w, list, release, relaxed)) return true;
+        if (move(me.m, c->word, w, list, release)) return true;
         continue;
       }
       if (k == (op.send ? word::sender : word::receiver) ||
@@ -320,7 +320,7 @@ class attempt {
         const std::uint32_t head = c->capacity == 0 ? 0 : position_of_lone(w);
         n->position.store(head, relaxed);  // relaxed: published with the node
         std::uint64_t list = word::list(static_cast<word::kind>(mine), first.get(), op.send ? head : 0);
-        if (!c->word.compare_exchange_strong(w, list, release, relaxed)) continue;  // WORD, LIST-APPEND release
+        if (!move(me.m, c->word, w, list, release)) continue;  // WORD, LIST-APPEND release
         first.keep();
         return true;
       }
@@ -401,7 +401,7 @@ std::size_t wait_alone(select_op* ops, std::size_t n, bool* closed) {
     const std::uint64_t lone =
         word::lone_select(ops[i].send ? word::select_sender : word::select_receiver, i, seat->number, ticket);
     // WORD release: the seat. A failure means that somebody else has come; or we ourselves, by another case.
-    if (!c->word.compare_exchange_strong(ops[i].seen, lone, release, relaxed)) {
+    if (!move(m, c->word, ops[i].seen, lone, release)) {
       registered = false;
       break;
     }
@@ -418,13 +418,11 @@ std::size_t wait_alone(select_op* ops, std::size_t n, bool* closed) {
     if (ops[i].lone == 0) continue;
     chan_core* c = ops[i].chan;
     std::uint64_t w = c->word.load(relaxed);  // relaxed: what is ours has not changed; the rest is withdraw_lone's
-    if (w == ops[i].lone && c->word.compare_exchange_strong(w, word::stamped(word::open, next_stamp(m->p)), relaxed,
-                                                            relaxed))  // relaxed: carries nothing
+    // relaxed: carries nothing
+    if (word::same(w, ops[i].lone) && move(m, c->word, w, word::stamped(word::open, next_stamp(m->p)), relaxed))
       continue;
-    if (word::is_list(w)) {
-      caller me;
-      withdraw_lone(c, me, ops[i].lone);
-    }
+    caller me;
+    withdraw_lone(c, me, ops[i].lone);
   }
   leave_seat(m->smr, seat);
   if (how == parked::no) return no_case;

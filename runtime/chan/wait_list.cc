@@ -14,8 +14,7 @@ using word::kind;
 
 std::uint64_t stamp_of(caller& me) {
   if (me.m) return next_stamp(me.m->p);
-  if (static_cast<std::uint32_t>(++me.smr->stamp) == 0) me.smr->stamp = new_stamp_range();
-  return me.smr->stamp;
+  return next_stamp(me.smr->stamp);
 }
 
 wait_node* make_node(caller& me, waiter* who, kind k, std::uint32_t position) {
@@ -216,7 +215,7 @@ void unlink(chan_core* c, caller& me, std::uint64_t w, wait_node* n, std::uint64
                                : word::ring(rest, head, k == word::senders ? c->capacity : 0);
   }
   // WORD release: the next node. A failure means that somebody else moved it on.
-  if (!c->word.compare_exchange_strong(w, desired, release, relaxed)) return;
+  if (!move(me.m, c->word, w, desired, release)) return;
   retire(c, me, n);
 }
 
@@ -348,9 +347,10 @@ void leave_list(chan_core* c, caller& me, wait_node* n) {
 
 void withdraw_lone(chan_core* c, caller& me, std::uint64_t w) {
   std::uint64_t now = c->word.load(relaxed);
-  if (now == w) {
-    // relaxed: carries nothing. A failure: somebody has moved it on, perhaps into a list.
-    if (c->word.compare_exchange_strong(now, word::stamped(word::open, stamp_of(me)), relaxed, relaxed)) return;
+  while (word::same(now, w)) {
+    // relaxed: carries nothing. A failure: somebody has moved it on, perhaps into a list; or its bias has changed, and no more.
+    if (move(me.m, c->word, now, word::stamped(word::open, stamp_of(me)), relaxed)) return;
+    now = c->word.load(relaxed);
   }
   if (!word::is_list(now)) return;
   section in(me.smr);

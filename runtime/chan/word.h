@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: MIT
 //
-// The state of a channel is one word; every operation takes effect by one compare-and-swap on it, or on the link of the last
-// waiter in the list that it names. This file is the encoding and the table of legal moves.
+// The state of a channel is one word; every operation takes effect by one move of it (sched/biased.h: a compare-and-swap, or what comes to the
+// same), or by one compare-and-swap on the link of the last waiter in the list that it names. This file is the encoding and the table of legal moves.
 //
 //   kind       bits                                     meaning
 //   open       head:30 count:30 .   .                   nobody waits; `count` values in the ring from position `head`
 //   closed     head:30 count:30 .                       as open, but closed: the values may still be received
 //   receiver   waiter                                   one receiver waits, it is at this address. Unbuffered
 //   sender     waiter                                   one sender waits. Unbuffered
-//   receiver   1:4 seat:16 ticket:41, bit 3 set         one receiver waits, and the ring is empty; the seat says who, and the head. Buffered
+//   receiver   1:4 seat:16 ticket:40                    one receiver waits, and the ring is empty; the seat says who, and the head. Buffered
 //   sender     the same                                 one sender waits, and the ring is full. Buffered
-//   receivers  node (bits 6-47), closing (bit 3)        receivers wait in a list (wait_list.h), node is its head; the ring is empty
-//   senders    node (bits 6-47), closing (bit 3),       senders wait in a list; the ring is full (or there is none)
+//   receivers  node (bits 6-47), closing (bit 4)        receivers wait in a list (wait_list.h), node is its head; the ring is empty
+//   senders    node (bits 6-47), closing (bit 4),       senders wait in a list; the ring is full (or there is none)
 //              head modulo 2^16 (bits 48-63)
 //   select_receiver, select_sender                      one select waits, which would receive, or send. Unbuffered only.
-//              case:4 seat:16 ticket:41                 Never repeats: seats are numbered, and count their tickets (wait_list.h)
+//              case:4 seat:16 ticket:40                 Never repeats: seats are numbered, and count their tickets (wait_list.h)
+//
+// Kind is bits 0 to 2, bit 3 the bias flag (sched/biased.h): how the word may be moved, and of no meaning otherwise. What is drawn without bits
+// stands above these four.
 //
 // In an unbuffered channel there are no positions: there the 60 bits of open hold a stamp that never repeats (P id and a count), so
 // that a word that was seen twice was that word all the time.
@@ -43,7 +46,7 @@
 // back, to open, once it has won elsewhere.
 // All else is an error: close or send on closed throws, receive on closed and empty gives nothing.
 //
-// Why the lone waiter has a form of its own: it is the ping-pong and the request/reply. Two locked instructions per meeting
+// Why the lone waiter has a form of its own: it is the ping-pong and the request/reply. Two moves per meeting
 // instead of three, and no node, hence no section. For the lone waiter of an unbuffered channel ABA is harmless: the word says all there is to
 // know, "this goroutine waits here", and says it truly. Where the ring's position must survive the wait, a partner reads it before its
 // exchange, and must know by that that it was the right one: so there it is in a seat, whose tickets make words that never repeat. Without a
@@ -57,7 +60,7 @@
 
 #include <cstdint>
 
-#include "../sched/g_m_p.h"
+#include "../sched/biased.h"
 
 namespace weft::rt {
 
@@ -79,13 +82,15 @@ enum kind : std::uint64_t {
 using kind8 = std::uint8_t;  // a kind, where room is short
 
 inline constexpr std::uint64_t kind_mask = 7;
-inline constexpr std::uint64_t closing = 8;
-inline constexpr std::uint64_t seated = 8;  // of receiver and sender
+inline constexpr std::uint64_t closing = 16;
+inline constexpr std::uint64_t seated = 16;  // of receiver and sender
 inline constexpr std::uint64_t pointer_mask = 0x0000'ffff'ffff'ffc0;
 inline constexpr int position_bits = 30;
 inline constexpr std::uint64_t position_mask = (std::uint64_t{1} << position_bits) - 1;
 inline constexpr int head_shift = 34;
 
+// But for the bias flag, the same word?
+constexpr bool same(std::uint64_t a, std::uint64_t b) { return ((a ^ b) & ~bias_flag) == 0; }
 constexpr kind kind_of(std::uint64_t w) { return static_cast<kind>(w & kind_mask); }
 constexpr bool is_list(std::uint64_t w) { return (w & kind_mask) == receivers || (w & kind_mask) == senders; }
 
@@ -117,12 +122,12 @@ inline std::uint64_t list(kind k, wait_node* n, std::uint32_t position, std::uin
 // select_receiver, select_sender
 inline constexpr std::uint64_t max_seats = 1 << 16;
 inline constexpr std::size_t max_lone_case = 15;
-inline constexpr std::uint64_t ticket_mask = (std::uint64_t{1} << 41) - 1;
-constexpr std::size_t case_of(std::uint64_t w) { return w >> 3 & 15; }
-constexpr std::size_t seat_of(std::uint64_t w) { return w >> 7 & (max_seats - 1); }
-constexpr std::uint64_t ticket_of(std::uint64_t w) { return w >> 23; }
+inline constexpr std::uint64_t ticket_mask = (std::uint64_t{1} << 40) - 1;
+constexpr std::size_t case_of(std::uint64_t w) { return w >> 4 & 15; }
+constexpr std::size_t seat_of(std::uint64_t w) { return w >> 8 & (max_seats - 1); }
+constexpr std::uint64_t ticket_of(std::uint64_t w) { return w >> 24; }
 constexpr std::uint64_t lone_select(kind k, std::size_t which, std::size_t seat, std::uint64_t ticket) {
-  return ticket << 23 | std::uint64_t{seat} << 7 | std::uint64_t{which} << 3 | k;
+  return ticket << 24 | std::uint64_t{seat} << 8 | std::uint64_t{which} << 4 | k;
 }
 // receiver, sender: in a buffered channel, and in an unbuffered one
 constexpr bool is_seated(std::uint64_t w) { return (w & seated) != 0; }

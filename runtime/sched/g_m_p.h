@@ -33,6 +33,7 @@ struct M;
 struct P;
 struct sched;
 struct smr_record;
+struct biased_word;
 
 // What a goroutine waits for; none: it runs, or could; start: it could, and has not run yet.
 enum class wait_reason : std::uint8_t {
@@ -134,13 +135,14 @@ struct g_list {
 };
 
 struct M {
-  P* p = nullptr;                // this M, and start_m while it is stopped
-  G* curg = nullptr;             // this M
-  int* errno_address = nullptr;  // this M, at birth
-  eh_state* eh = nullptr;        // this M, at birth
-  sched* s = nullptr;            // birth
-  smr_record* smr = nullptr;     // this M: its record in the reclamation scheme (sched/quiesce.h)
-  arch::context g0;              // this M: the scheduler's own context, on the thread's stack
+  P* p = nullptr;                    // this M, and start_m while it is stopped
+  G* curg = nullptr;                 // this M
+  int* errno_address = nullptr;      // this M, at birth
+  eh_state* eh = nullptr;            // this M, at birth
+  std::uint64_t* section = nullptr;  // this M, at birth: its thread's slot for restartable sections, or null
+  sched* s = nullptr;                // birth
+  smr_record* smr = nullptr;         // this M: its record in the reclamation scheme (sched/quiesce.h)
+  arch::context g0;                  // this M: the scheduler's own context, on the thread's stack
   fast_rand rand;
   atomic<std::uint64_t> always{0};  // this M: a word for commits that cannot fail, zero for good
   atomic<std::uint32_t> nobody{0};  // where a commit without a reader section writes its zero: not on a published stack
@@ -155,6 +157,7 @@ struct M {
   struct {
     G* from = nullptr;
     atomic<std::uint64_t>* word = nullptr;
+    biased_word* biased = nullptr;  // instead of `word`
     atomic<std::uint32_t>* done = nullptr;
     std::uint64_t expected = 0;
     std::uint64_t desired = 0;
@@ -177,6 +180,7 @@ struct P {
   atomic<std::uint32_t> attention{0};  // others set it, under sched's lock: the slow path must stop for the world
   bool thieves = true;                 // written before there are Ms, and with the world stopped: there are other Ps
   atomic<bool> nag{false};             // sysmon sets and clears: it sleeps; the next runnext here must wake it
+  std::int32_t bias_countdown = 0;     // owner: moves of words without a bias until it looks at one (sched/biased.h)
 
   // Line 1: the ring's head; thieves write it.
   alignas(64) atomic<std::uint32_t> runq_head{0};

@@ -92,21 +92,35 @@ void put_back(M* m, G* to) {
   tell_sysmon_of_waiting(m->p);
 }
 
-}  // namespace
-
-parked park_slow(M* m, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired, wait_reason why,
-                 atomic<std::uint32_t>* done) {
+template <class... Where>
+parked park_in_slow_half(M* m, wait_reason why, Where&... where) {
   G* g = m->curg;
   G* to = pick_next(m);
   g->why.store(why, relaxed);
   if (to) {
-    if (park_into_slow(m, to, word, expected, desired, done)) return finish_park(g);
+    if (park_into_slow(m, to, where...)) return finish_park(g);
     put_back(m, to);
   } else {
-    if (park_into_scheduler(m, word, expected, desired, done)) return finish_park(g);
+    if (park_into_scheduler(m, where...)) return finish_park(g);
   }
   g->why.store(wait_reason::none, relaxed);
   return parked::no;
+}
+
+}  // namespace
+
+parked park_slow(M* m, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired, wait_reason why,
+                 atomic<std::uint32_t>* done) {
+  return park_in_slow_half(m, why, word, expected, desired, done);
+}
+
+parked park_slow(M* m, biased_word& word, std::uint64_t expected, std::uint64_t desired, wait_reason why) {
+  for (std::uint32_t tries = 0;;) {
+    if (!make_movable(m, word, expected)) return parked::no;
+    const parked how = park_in_slow_half(m, why, word, expected, desired);
+    if (how != parked::no || word.load(relaxed) != expected) return how;  // relaxed: the caller looks again
+    if (++tries >= limits::section_tries) forbid_bias(m, word);
+  }
 }
 
 void park_lost(G* g) {

@@ -5,7 +5,7 @@
 // park publishes the current goroutine by one compare-and-swap on a word of the caller's (the commit, arch/switch.h) and gives
 // the P to the next goroutine. ready makes a waiter that the caller took from such a word runnable: it becomes its P's runnext
 // and runs in the waker's time slice (decision 5). The fast halves are inline; neither makes a call nor, but for the commit,
-// a locked instruction.
+// a locked instruction; where the word is biased to the caller's P (sched/biased.h) the commit has none either.
 //
 // A waiter can also be an ordinary thread: it blocks in the kernel, and ready wakes it there.
 //
@@ -16,6 +16,8 @@
 // Who blocks: the goroutine. Called from an ordinary thread, the thread.
 
 #pragma once
+
+#include <type_traits>
 
 #include "switch.h"
 
@@ -40,6 +42,7 @@ enum class parked : std::uint8_t { no, done, closed };
 // The slow halves.
 WEFT_API parked park_slow(M* m, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired,
                           wait_reason why, atomic<std::uint32_t>* done);
+WEFT_API parked park_slow(M* m, biased_word& word, std::uint64_t expected, std::uint64_t desired, wait_reason why);
 // The commit of the inlined park failed: `g` goes on, and what was to run instead goes back.
 WEFT_API void park_lost(G* g);
 WEFT_API void ready_slow(waiter* w);
@@ -52,8 +55,9 @@ WEFT_API void allow_switches(M* m) noexcept;
 
 // Parks the current goroutine of `m`, publishing it by *word: expected -> desired. Returns how it ended once somebody readied it; `no`
 // at once, and nothing has happened, when the word held something else. Unless `no`, `m` may be another thread's M by now.
-[[gnu::always_inline]] inline parked park(M* m, atomic<std::uint64_t>& word, std::uint64_t expected,
-                                          std::uint64_t desired, wait_reason why) {
+template <class Word>
+[[gnu::always_inline]] inline parked park_at(M* m, Word& word, std::uint64_t expected, std::uint64_t desired,
+                                             wait_reason why) {
 #if !WEFT_COMPOSED_SWITCH
   P* p = m->p;
   if (std::int32_t left = p->budget.load(relaxed) - limits::switch_cost; left >= 0) [[likely]] {
@@ -68,7 +72,19 @@ WEFT_API void allow_switches(M* m) noexcept;
     }
   }
 #endif
-  return park_slow(m, word, expected, desired, why, nullptr);
+  if constexpr (std::is_same_v<Word, biased_word>)
+    return park_slow(m, word, expected, desired, why);
+  else
+    return park_slow(m, word, expected, desired, why, nullptr);
+}
+[[gnu::always_inline]] inline parked park(M* m, atomic<std::uint64_t>& word, std::uint64_t expected,
+                                          std::uint64_t desired, wait_reason why) {
+  return park_at(m, word, expected, desired, why);
+}
+// A biased word: `no` also when it is another P's.
+[[gnu::always_inline]] inline parked park(M* m, biased_word& word, std::uint64_t expected, std::uint64_t desired,
+                                          wait_reason why) {
+  return park_at(m, word, expected, desired, why);
 }
 
 // Makes `w` runnable. The caller must have taken it from where it was published: it is the only one who knows it.

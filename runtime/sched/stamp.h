@@ -12,11 +12,12 @@ namespace weft::rt {
 // The first number of a fresh range; 60 bits in use.
 WEFT_API std::uint64_t new_stamp_range();
 
-// Owner of p.
-[[gnu::always_inline]] inline std::uint64_t next_stamp(P* p) {
-  if (static_cast<std::uint32_t>(++p->stamp) == 0) [[unlikely]]
-    p->stamp = new_stamp_range();
-  return p->stamp;
+// Owner of the counter.
+[[gnu::always_inline]] inline std::uint64_t next_stamp(std::uint64_t& last) {
+  if (static_cast<std::uint32_t>(++last) == 0) [[unlikely]]
+    last = new_stamp_range();
+  return last;
 }
+[[gnu::always_inline]] inline std::uint64_t next_stamp(P* p) { return next_stamp(p->stamp); }
 
 }  // namespace weft::rt

@@ -75,20 +75,24 @@ void finish_commit() {
     std::uint64_t expected = m->commit.expected;
     atomic<std::uint32_t>* done = m->commit.done;
     // COMMIT release. On failure somebody else has been there: acquire, for what he did before (LOT-WAKE).
-    if (m->commit.word->compare_exchange_strong(expected, m->commit.desired, release, relaxed)) {
-      if (done) done->store(0, release);
-      return;
+    if (m->commit.biased) {
+      if (move(m, *m->commit.biased, expected, m->commit.desired, release)) return;
+    } else {
+      if (m->commit.word->compare_exchange_strong(expected, m->commit.desired, release, relaxed)) {
+        if (done) done->store(0, release);
+        return;
+      }
+      (void)m->commit.word->load(acquire);
     }
-    (void)m->commit.word->load(acquire);
     m->commit.failed = true;
     side here = current_side(m);
     plain_switch(here, side_of(from), false);
   }
 }
 
-bool composed_park(M* m, G* g, side to, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired,
-                   atomic<std::uint32_t>* done) {
-  m->commit = {.from = g, .word = &word, .done = done, .expected = expected, .desired = desired};
+bool composed_park(M* m, G* g, side to, atomic<std::uint64_t>* word, biased_word* biased, std::uint64_t expected,
+                   std::uint64_t desired, atomic<std::uint32_t>* done) {
+  m->commit = {.from = g, .word = word, .biased = biased, .done = done, .expected = expected, .desired = desired};
   plain_switch(side_of(g), to, false);
   m = self();
   if (m->commit.failed) {
@@ -99,26 +103,41 @@ bool composed_park(M* m, G* g, side to, atomic<std::uint64_t>& word, std::uint64
   return true;
 }
 
-}  // namespace
-
-bool park_into_slow(M* m, G* to, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired,
-                    atomic<std::uint32_t>* done) {
+bool park_into_slow(M* m, G* to, atomic<std::uint64_t>* word, biased_word* biased, std::uint64_t expected,
+                    std::uint64_t desired, atomic<std::uint32_t>* done) {
   G* g = m->curg;
   leave_thread(m, g);
   enter_thread(m, to);
-  if (composed_park(m, g, side_of(to), word, expected, desired, done)) return true;
+  if (composed_park(m, g, side_of(to), word, biased, expected, desired, done)) return true;
   enter_thread(m, g);  // a failed commit comes back on the same thread
   return false;
 }
 
-bool park_into_scheduler(M* m, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired,
-                         atomic<std::uint32_t>* done) {
+bool park_into_scheduler(M* m, atomic<std::uint64_t>* word, biased_word* biased, std::uint64_t expected,
+                         std::uint64_t desired, atomic<std::uint32_t>* done) {
   G* g = m->curg;
   leave_thread(m, g);
   m->curg = nullptr;
-  if (composed_park(m, g, side_of(m), word, expected, desired, done)) return true;
+  if (composed_park(m, g, side_of(m), word, biased, expected, desired, done)) return true;
   enter_thread(m, g);
   return false;
+}
+
+}  // namespace
+
+bool park_into_slow(M* m, G* to, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired,
+                    atomic<std::uint32_t>* done) {
+  return park_into_slow(m, to, &word, nullptr, expected, desired, done);
+}
+bool park_into_slow(M* m, G* to, biased_word& word, std::uint64_t expected, std::uint64_t desired) {
+  return park_into_slow(m, to, nullptr, &word, expected, desired, nullptr);
+}
+bool park_into_scheduler(M* m, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired,
+                         atomic<std::uint32_t>* done) {
+  return park_into_scheduler(m, &word, nullptr, expected, desired, done);
+}
+bool park_into_scheduler(M* m, biased_word& word, std::uint64_t expected, std::uint64_t desired) {
+  return park_into_scheduler(m, nullptr, &word, expected, desired, nullptr);
 }
 
 void yield_into(M* m, G* to) {
@@ -191,6 +210,25 @@ bool park_into_scheduler(M* m, atomic<std::uint64_t>& word, std::uint64_t expect
   leave_thread(m, g);
   m->curg = nullptr;
   if (weft_switch_cas(&g->ctx, &m->g0, word.raw(), expected, desired, (done ? done : &m->nobody)->raw())) return true;
+  m->curg = g;
+  return false;
+}
+
+bool park_into_slow(M* m, G* to, biased_word& word, std::uint64_t expected, std::uint64_t desired) {
+  G* g = m->curg;
+  if (park_into(m, g, to, word, expected, desired)) return true;
+  enter_thread(m, g);
+  return false;
+}
+
+bool park_into_scheduler(M* m, biased_word& word, std::uint64_t expected, std::uint64_t desired) {
+  G* g = m->curg;
+  leave_thread(m, g);
+  m->curg = nullptr;
+  arch::context* mine = &g->ctx;
+  if (arch::switch_section_inline(mine, &m->g0, word.at.word.raw(), expected, desired | (expected & bias_flag),
+                                  m->section, guard_of(m->p)))
+    return true;
   m->curg = g;
   return false;
 }

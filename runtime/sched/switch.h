@@ -12,6 +12,7 @@
 
 #pragma once
 
+#include "biased.h"
 #include "runq.h"
 #include "self.h"
 
@@ -42,6 +43,10 @@ namespace weft::rt {
 bool park_into_slow(M* m, G* to, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired,
                     atomic<std::uint32_t>* done);
 
+// For a biased word, which the caller may move; and false also when it may not any more, or was interrupted.
+bool park_into_slow(M* m, G* to, biased_word& word, std::uint64_t expected, std::uint64_t desired);
+bool park_into_scheduler(M* m, biased_word& word, std::uint64_t expected, std::uint64_t desired);
+
 // The same with the M's scheduler context as what goes on.
 bool park_into_scheduler(M* m, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired,
                          atomic<std::uint32_t>* done);
@@ -54,6 +59,17 @@ bool park_into_scheduler(M* m, atomic<std::uint64_t>& word, std::uint64_t expect
   enter_thread(m, to);
   arch::context* mine = &g->ctx;
   bool parked = arch::switch_cas_inline(mine, &to->ctx, word.raw(), expected, desired);
+  g = static_cast<G*>(reinterpret_cast<waiter*>(mine));
+  return parked;
+}
+
+[[gnu::always_inline]] inline bool park_into(M* m, G*& g, G* to, biased_word& word, std::uint64_t expected,
+                                             std::uint64_t desired) {
+  leave_thread(m, g);
+  enter_thread(m, to);
+  arch::context* mine = &g->ctx;
+  bool parked = arch::switch_section_inline(mine, &to->ctx, word.at.word.raw(), expected,
+                                            desired | (expected & bias_flag), m->section, guard_of(m->p));
   g = static_cast<G*>(reinterpret_cast<waiter*>(mine));
   return parked;
 }

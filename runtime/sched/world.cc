@@ -87,6 +87,7 @@ void drop_m(sched* s, M* m) {
 
 void bind_m(M* m) {
   os::set_self(m);
+  m->section = os::sections ? os::section_slot_of_thread() : nullptr;
   m->errno_address = &os::errno_of_thread();
   m->eh = __cxa_get_globals();
   bind_scheduler_fiber(m);

@@ -52,7 +52,55 @@ answer park_once(std::uint64_t holds, bool direct, bool closed) {
   return a;
 }
 
+// Whose the word's bias is when the park begins.
+enum class bias { nobodys, ours, anothers };
+
+// The same by a biased word (sched/biased.h), which holds 80 or something else, for 144.
+answer park_once(bool same, bool direct, bias whose) {
+  answer a{};
+  weft::run({.procs = 1}, [&] {
+    rt::biased_word word(same ? 80 : 96);
+    bool ran = false;
+    rt::M* m = rt::self();
+    rt::G* me = m->curg;
+    if (whose != bias::nobodys) rt::bias_to(m, word);
+    rt::P other;
+    if (whose == bias::anothers) word.at.guard.store(rt::guard_of(&other), relaxed);
+    weft::go([&, me] {
+      ran = true;
+      if ((word.load(acquire) & ~rt::bias_flag) == 144) rt::ready(rt::self(), me);
+    });
+    m = rt::self();
+    const std::uint64_t expected = 80 | (word.load(relaxed) & rt::bias_flag);
+    a.how = direct ? rt::park(m, word, expected, 144, rt::wait_reason::sleep)
+                   : rt::park_slow(m, word, expected, 144, rt::wait_reason::sleep);
+    a.word = word.load(relaxed) & ~rt::bias_flag;
+    a.others_ran = ran;
+    EXPECT_EQ((word.load(relaxed) & rt::bias_flag) != 0, whose == bias::ours && os::sections);
+    weft::yield();
+  });
+  return a;
+}
+
+void check_biased() {
+  for (bool direct : {false, true})
+    for (bias whose : {bias::nobodys, bias::ours, bias::anothers}) {
+      // Taken back by the slow half; the inlined one leaves it at that.
+      if (whose == bias::anothers && (direct || !os::sections)) continue;
+      answer yes = park_once(true, direct, whose);
+      EXPECT_EQ(yes.how, rt::parked::done);
+      EXPECT_EQ(yes.word, 144U);
+      EXPECT_TRUE(yes.others_ran);
+      if (whose == bias::anothers) continue;
+      answer no = park_once(false, direct, whose);
+      EXPECT_EQ(no.how, rt::parked::no);
+      EXPECT_EQ(no.word, 96U);
+      EXPECT_FALSE(no.others_ran);
+    }
+}
+
 void check_all() {
+  check_biased();
   for (bool direct : {false, true})
     for (bool closed : {false, true}) {
       answer yes = park_once(5, direct, closed);

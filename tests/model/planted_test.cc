@@ -191,7 +191,7 @@ TEST(planted, chan_full_slot_by_a_relaxed_store) {
   must_find("runtime/chan/chan.h", "RING-FULL release -> acquire in ring_take", "store", "relaxed", through_a_buffer);
 }
 TEST(planted, chan_partner_does_not_acquire) {
-  must_find("runtime/chan/chan_core.cc", "if (!where.compare_exchange_strong(expected, desired", "cas", "acquire",
+  must_find("runtime/chan/chan_core.cc", "if (!move(nullptr, word, expected, desired, release))", "cas", "acquire",
             one_value);
 }
 
@@ -232,7 +232,7 @@ TEST(planted, a_seat_that_comes_back) {
   must_find("runtime/chan/wait_list.cc", "s->ticket.store(", "store", "drop", two_senders_to_a_buffer);
 }
 TEST(planted, park_commits_without_release) {
-  must_find("runtime/sched/switch.cc", "m->commit.word->compare_exchange_strong", "cas", "acquire", ping_pong, whole);
+  must_find("runtime/sched/switch.cc", "if (move(m, *m->commit.biased, expected", "cas", "acquire", ping_pong, whole);
 }
 TEST(planted, thread_is_woken_by_a_relaxed_store) {
   must_find("runtime/sched/park.cc", "THREAD release -> acquire in block_thread", "store", "relaxed", one_value);

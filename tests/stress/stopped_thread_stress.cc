@@ -14,6 +14,9 @@
 //            of it that nobody else will wake meanwhile. A goroutine on its own P meets the same lock where its ring overflows.
 // The victim's own partner is held up too. So there are two on either side, and one is enough to go on.
 //
+// A channel that is biased to the victim's P (sched/biased.h): stepped, its sections are aborted at each instruction, and wherever it stops in one
+// the others take the bias back and go on.
+//
 // Where the victim is a goroutine, the thread to be stopped is the one that runs it. While it is parked, its thread gives up the P, which
 // whoever readies it may find idle, with that thread not asleep yet, and start another one: single-stepped, a thread takes a millisecond for
 // those hundred instructions. Then the goroutine goes on over there, and the first thread never comes back to it. (That is how it should
@@ -69,6 +72,7 @@ struct scenario {
   what op;
   std::size_t capacity;
   on victim;
+  bool biased = false;  // to the victim's P, when its operation begins
 };
 
 // Shared by the two processes.
@@ -88,13 +92,16 @@ struct board {
   std::atomic<std::uintptr_t> external{0};  // of the others' runtime: how many are inside of ready() from outside
 };
 
-void operate(what op, const chan<int>& c, const chan<int>& never, board& b) {
+void operate(const scenario& s, const chan<int>& c, const chan<int>& never, board& b) {
   b.tid.store(static_cast<int>(syscall(SYS_gettid)));
   b.p.store(rt::self() ? reinterpret_cast<std::uintptr_t>(&rt::self()->p) : 0);
   const std::uint64_t turn = b.came.fetch_add(1);
   while (b.let.load() == turn) os::yield_thread();
+  if (s.biased)
+    while (os::sections && c.core()->word.at.guard.load(relaxed) != rt::guard_of(rt::self()->p))
+      rt::bias_to(rt::self(), c.core()->word);  // others may still be on their way
   b.in_op.store(1);
-  switch (op) {
+  switch (s.op) {
     case what::send:
       c.send(1);
       break;
@@ -122,7 +129,7 @@ void operate(what op, const chan<int>& c, const chan<int>& never, board& b) {
   b.core = reinterpret_cast<std::uintptr_t>(c.core());
   std::thread victim([&] {
     const auto loop = [&] {
-      for (;;) operate(s.op, c, never, b);
+      for (;;) operate(s, c, never, b);
     };
     if (s.victim == on::thread) return loop();
     run({.procs = 1}, [&] {
@@ -368,6 +375,10 @@ TEST_P(stopped_thread, holds_up_nobody_but_its_partner) {
     std::vector<int> lengths{200};  // of operations so far: most are short, some meet everything
     int next = 0;
     for (int i = 0; i < probes; ++i) {
+      if (s.biased && i > 0) {  // who is stepped gives up on sections, for good
+        t.reset();
+        t = std::make_unique<tracer>(page, s);
+      }
       seen how = t->begin();
       while (how == seen::over) {
         ++moved;
@@ -438,6 +449,11 @@ constexpr scenario scenarios[] = {
     {"select_send_unbuffered", what::select_send, 0, on::thread},
     {"select_send_unbuffered_goroutine", what::select_send, 0, on::goroutine},
     {"select_send_buffered_2", what::select_send, 2, on::thread},
+    {"send_unbuffered_biased", what::send, 0, on::goroutine, true},
+    {"recv_unbuffered_biased", what::recv, 0, on::goroutine, true},
+    {"send_buffered_4_biased", what::send, 4, on::goroutine, true},
+    {"recv_buffered_4_biased", what::recv, 4, on::goroutine, true},
+    {"select_recv_unbuffered_biased", what::select_recv, 0, on::goroutine, true},
     {"select_otherwise_unbuffered_goroutine", what::select_otherwise, 0, on::goroutine},
     {"select_otherwise_buffered_4", what::select_otherwise, 4, on::thread},
 };

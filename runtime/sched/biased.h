@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+//
+// A word that many may change and mostly one P does: a channel's. While it is biased to a P, who holds that P changes it without a locked
+// instruction, by a restartable section (os/section.h); anybody else first takes the bias back. A word without a bias costs what it always did.
+//
+// Why: two goroutines that talk to each other share a P, nearly always (sched/park.h), and a locked instruction is half of what a buffered
+// send costs, and of a ping-pong (6 ns of 16 where it takes 6; 2.5 of 9).
+//
+//   flag in the word   guard                 who moves the word
+//   clear              whatever it is        all, by a compare-and-swap. The guard is not looked at
+//   set                a P                   who holds that P, by section_store; the flag stays
+//   set                unbiased              all, by section_exchange, which takes the flag along
+//   set                biasing, revoking     nobody. Each with a stamp
+//   set                locked_only           all, by a compare-and-swap, which takes the flag along; no bias any more, for good
+//
+//   guard: unbiased -> biasing -> the P that wants it -> revoking -> unbiased; biasing -> revoking; anything -> revoking -> locked_only
+//
+//   I1  Each change of the guard is one compare-and-swap, and no stamp comes twice.
+//   I2  Whoever leads the guard from `biasing` to a P, or out of `revoking`, has called fence_sections since it read that very guard. It was
+//       that all the time, as stamps do not repeat: all sections that had found another one are over.
+//   I3  The flag is set, before the guard names a P, by who wrote `biasing`: and stays while it does, as then only that P's moves succeed. One that
+//       comes late with the flag sets it in front of whatever guard there is, and does no harm.
+//   I4  So a compare-and-swap, which expects no flag, a section_exchange and a section_store never change the word between another section's look
+//       at it and its store.
+//
+//   BIAS   who changes the guard              who moves the word, with the flag
+//          B1 guard = biasing, or revoking    M1 section begins: guard as expected?
+//          B2 fence_sections                  M2 word as expected?
+//          B3 guard = the next one            M3 word = desired, section ends
+//   Forbidden: M1 before B1 and M3 after B2. The fence aborts such a section.
+//
+// Progress. move is lock-free: another P's bias is taken back by whoever comes, and who finds `biasing` or `revoking` does not wait for the one
+// who is at it, but fences for itself. A thread that is aborted again and again (a debugger steps it) makes the word locked_only.
+//
+// To whom. A bias costs two fences, one to give it and one to take it back, microseconds each, and an interruption of the other cores. So each P
+// looks at every bias_every-th word that it moves without one, and a word gets its bias when it was the same P so many times in a row; twice as many
+// after each time that it was taken back. A word that is used once, or from two Ps in turn, never gets any.
+//
+// A P that has ended may still be named: then nobody holds it. A new one at the same address comes after it, and may as well have its bias.
+//
+// Rejected: a bias at birth to the P that makes the channel (each request that another P answers would pay a fence); never a second one
+// (a pair that was stolen once would be slow for good); no flag, but a look at the guard in each move: then a compare-and-swap needs a section as
+// well, 3 ns an operation for who has no bias; waiting until the owner comes by a quiescent point, as biased locks do (a stopped thread
+// would stop the others).
+//
+// Edges
+//   name      release side        acquire side                  carries                                        model test
+//   BIAS      B2                  M1 to M3                      the word as it was left; no section is left    biased.*
+//   the word's own: as in chan/chan_core.h. A section acquires and releases.
+//
+// Sources: Kawachiya, Koseki, Onodera, "Lock Reservation" (2002); Russell, Detlefs, "Eliminating Synchronization-Related Atomic Operations with
+// Biased Locking and Bulk Rebiasing" (2006); Dice, Huang, Yang, "Asymmetric Dekker Synchronization". The use of rseq for it is weft's own.
+
+#pragma once
+
+#include "../os/section.h"
+#include "g_m_p.h"
+
+namespace weft::rt {
+
+inline constexpr std::uint64_t bias_flag = arch::bias_flag;
+
+struct biased_word {
+  os::guarded_word at;
+  // Who looked at it last, how often in a row, and how often a bias was taken back; relaxed: a statistic.
+  atomic<std::uint64_t> history{0};
+
+  explicit constexpr biased_word(std::uint64_t w) : at(w) {}
+  // With the flag, or without.
+  std::uint64_t load(std::memory_order o) const noexcept { return at.word.load(o); }
+  // For who has the word for himself.
+  void store(std::uint64_t v, std::memory_order o) noexcept { at.word.store(v, o); }
+};
+
+// What names p in a guard.
+inline std::uint64_t guard_of(const P* p) { return reinterpret_cast<std::uintptr_t>(p); }
+
+// It is time to look at a word without a bias, and the caller is about to move one.
+WEFT_API void consider_bias(M* m, biased_word& w) noexcept;
+WEFT_API bool move_biased(M* m, biased_word& w, std::uint64_t expected, std::uint64_t desired) noexcept;
+
+// Once the word has been moved nothing of w is touched: who sees it moved may end its life.
+// word: expected, which has been read there, flag and all -> desired; whatever flag that has. False: it held something else. `m`: the current M,
+// or null on an ordinary thread. `ok` is what a success needs at least; a failure orders nothing.
+[[gnu::always_inline]] inline bool move(M* m, biased_word& w, std::uint64_t expected, std::uint64_t desired,
+                                        std::memory_order ok, os::call_site s = os::call_site::here()) noexcept {
+  if (!(expected & bias_flag)) {
+    if (m && m->p->bias_countdown < 0) [[unlikely]]
+      consider_bias(m, w);
+    if (!os::exchange_word(w.at, expected, desired & ~bias_flag, ok, s)) return false;
+    if (m) --m->p->bias_countdown;  // behind the exchange, which waits for the stores before it
+    return true;
+  }
+  if (m) [[likely]] {
+    switch (os::section_store(m->section, w.at, guard_of(m->p), expected, desired | bias_flag)) {
+      case os::section_result::done:
+        return true;
+      case os::section_result::differs:
+        return false;
+      case os::section_result::aborted:
+        break;
+    }
+  }
+  return move_biased(m, w, expected, desired);
+}
+
+// For a park, whose commit is a compare-and-swap or the caller's own section_store: `expected` as the word is when it can be moved by one of these.
+// False: it holds something else by now.
+bool make_movable(M* m, biased_word& w, std::uint64_t& expected) noexcept;
+
+// Locked only, from now on.
+void forbid_bias(M* m, biased_word& w) noexcept;
+
+// What consider_bias does in the end; tests ask for it. The bias is the caller's P's, unless somebody else was faster, or it is forbidden.
+WEFT_API void bias_to(M* m, biased_word& w) noexcept;
+
+}  // namespace weft::rt
