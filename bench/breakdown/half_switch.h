@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// The shipped switch with its commit (arch/<cpu>/inline.h, switch_cas_inline), in pieces: each piece can be left out or doubled, by
-// the assembler's own .rept and .if. The save half and, on AArch64, the commit are the shipped macros; the load half had to be written
-// again, as there it is one macro and here three pieces:
+// The shipped switch with its commit (arch/<cpu>/inline.h, switch_section_inline), in pieces: each piece can be left out or doubled, by
+// the assembler's own .rept and .if. The save half and the commit are the shipped macros; the load half had to be written again, as there it is
+// one macro and here three pieces:
 //
 //   save      pc, sp and fp into the context that is left                    (and the compiler's spills, see below)
-//   commit    the compare-and-swap; or the same without a lock; or none
+//   commit    a section, or a compare-and-swap where there are none; or load, compare, store; or none
 //   restore   fp and sp from the context that goes on
 //   resume    the load of pc, and the indirect jump
 //
@@ -42,18 +42,17 @@ struct switch_counts {
   WEFT_INLINE_SAVE \
   ".endr\n\t" \
   ".if %c[commit] == 2\n\t" \
-  "lock cmpxchgq %%rcx, (%%rdx)\n\t" \
+  WEFT_INLINE_SECTION_COMMIT \
   ".endif\n\t" \
   ".if %c[commit] == 1\n\t" \
-  "cmpxchgq %%rcx, (%%rdx)\n\t" \
-  ".endif\n\t" \
-  ".if %c[commit]\n\t" \
+  "cmpq %%rax, (%%rdx)\n\t" \
   "jne 2f\n\t" \
+  "movq %%rcx, (%%rdx)\n\t" \
   ".endif\n\t" \
   ".if %c[resume] > 1\n\t" \
-  "movq 0(%%rsi), %%r9\n\t" \
-  "leaq 5f(%%rip), %%r10\n\t" \
-  "jmp *%%r10\n\t" \
+  "movq 0(%%rsi), %%r11\n\t" \
+  "leaq 5f(%%rip), %%r8\n\t" \
+  "jmp *%%r8\n\t" \
   "5:\n\t" \
   "endbr64\n\t" \
   ".endif\n\t" \
@@ -81,6 +80,9 @@ struct switch_counts {
   ".else\n\t" \
   "jmp 1f\n\t" \
   ".endif\n\t" \
+  ".if %c[commit] == 2\n\t" \
+  WEFT_INLINE_SECTION_REST \
+  ".endif\n\t" \
   "2:\n\t" \
   "movq %%rdi, %%rsi\n\t" \
   "xorl %%eax, %%eax\n\t" \
@@ -89,9 +91,9 @@ struct switch_counts {
   "endbr64\n\t" \
   "movl $1, %%eax\n\t" \
   "3:\n\t"
-#define WEFT_BENCH_OPERANDS : "+D"(from), "+S"(to), "+d"(word), "+a"(expected), "+c"(desired)
-#define WEFT_BENCH_SCRATCH "r8", "r9", "r10", "memory", "cc"
-#define WEFT_BENCH_CLOBBER WEFT_CLOBBER_ALL
+#define WEFT_BENCH_OPERANDS : "+D"(from), "+S"(to), "+d"(word), "+a"(expected), "+c"(desired), "+r"(r9), "+r"(r10)
+#define WEFT_BENCH_SCRATCH "r8", "r11", "memory", "cc"
+#define WEFT_BENCH_CLOBBER WEFT_CLOBBER_BUT_R9_R10
 
 #elif defined(__aarch64__)
 
@@ -100,7 +102,7 @@ struct switch_counts {
   WEFT_INLINE_SAVE \
   ".endr\n\t" \
   ".if %c[commit] == 2\n\t" \
-  WEFT_INLINE_COMMIT \
+  WEFT_INLINE_SECTION_COMMIT \
   ".endif\n\t" \
   ".if %c[commit] == 1\n\t" \
   "ldr x9, [x2]\n\t" \
@@ -141,6 +143,9 @@ struct switch_counts {
   ".else\n\t" \
   "b 1f\n\t" \
   ".endif\n\t" \
+  ".if %c[commit] == 2\n\t" \
+  WEFT_INLINE_SECTION_REST \
+  ".endif\n\t" \
   "2:\n\t" \
   WEFT_INLINE_LOST \
   "mov x1, x0\n\t" \
@@ -150,9 +155,9 @@ struct switch_counts {
   "hint #36\n\t" \
   "mov x3, #1\n\t" \
   "3:\n\t"
-#define WEFT_BENCH_OPERANDS : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3), "+r"(x4)
+#define WEFT_BENCH_OPERANDS : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3), "+r"(x4), "+r"(x5), "+r"(x6)
 #define WEFT_BENCH_SCRATCH "x9", "x10", "x16", "x17", "memory", "cc"
-#define WEFT_BENCH_CLOBBER WEFT_CLOBBER_ALL
+#define WEFT_BENCH_CLOBBER WEFT_CLOBBER_FROM_X7
 
 #endif
 
@@ -160,11 +165,14 @@ struct switch_counts {
   : [save] "i"(N.save), [commit] "i"(static_cast<int>(N.commit)), [restore] "i"(N.restore), [resume] "i"(N.resume), [two] "i"(N.two_stacks ? 1 : 0)
 // clang-format on
 
-/// As arch::switch_cas_inline. With one stack, true means that the caller is the one who was given as `to`, now.
+/// As arch::switch_section_inline. With one stack, true means that the caller is the one who was given as `to`, now.
 template <switch_counts N>
 [[gnu::always_inline]] inline bool half_switch(weft::arch::context*& from, weft::arch::context* to, std::uint64_t* word,
-                                               std::uint64_t expected, std::uint64_t desired) {
+                                               std::uint64_t expected, std::uint64_t desired, std::uint64_t* slot,
+                                               std::uint64_t owner) {
 #if defined(__x86_64__)
+  register std::uint64_t* r9 asm("r9") = slot;
+  register std::uint64_t r10 asm("r10") = owner;
   if constexpr (N.save != 0 || N.restore != 0) {
     asm volatile(WEFT_BENCH_HALVES WEFT_BENCH_OPERANDS WEFT_BENCH_IMMEDIATES : WEFT_BENCH_CLOBBER);
   } else {
@@ -178,6 +186,8 @@ template <switch_counts N>
   register std::uint64_t* x2 asm("x2") = word;
   register std::uint64_t x3 asm("x3") = expected;
   register std::uint64_t x4 asm("x4") = desired;
+  register std::uint64_t* x5 asm("x5") = slot;
+  register std::uint64_t x6 asm("x6") = owner;
   if constexpr (N.save != 0 || N.restore != 0) {
     asm volatile(WEFT_BENCH_HALVES WEFT_BENCH_OPERANDS WEFT_BENCH_IMMEDIATES : WEFT_BENCH_CLOBBER);
   } else {

@@ -47,6 +47,7 @@ struct alignas(64) side {
   std::uint64_t waits_in_out = 0;
   std::uint64_t waits_in_in = 0;
   std::uint64_t is_open = 0;
+  biased_word* spare = nullptr;  // for barriers done twice
 };
 
 // A step went another way than the frequent one: then what was measured is not what was meant. Not an exception: this may be a stack
@@ -72,6 +73,7 @@ struct workbench {
   eh_state eh;
   chan_core channels[2];
   chan_core twins[2];
+  biased_word spare{0};
   side sides[2];
   std::int64_t steps = 0;  // two stacks: then side 0 goes back to `home`
   weft::arch::context home;
@@ -102,13 +104,19 @@ struct found {
 [[gnu::always_inline]] inline found find_receiver(M* m, chan_core* c) {
   const std::uint64_t w = c->word.load(relaxed);
   expect(word::kind_of(w) == word::receiver);
-  return {w, word::stamped(word::open, next_stamp(m->p))};
+  return {w, word::stamped(word::open, next_stamp(m->p)) | (w & bias_flag)};
 }
 [[gnu::always_inline]] inline found find_nobody(chan_core* c, G* g, std::optional<value_type>* to) {
   const std::uint64_t w = c->word.load(relaxed);
   expect(word::kind_of(w) == word::open && c->capacity == 0);
   g->slot = to;
-  return {w, word::lone(word::receiver, g)};
+  return {w, word::lone(word::receiver, g) | (w & bias_flag)};
+}
+
+// One more of what keeps a move whole.
+[[gnu::always_inline]] inline void move_the_spare(M* m, side* me) {
+  const std::uint64_t w = me->spare->load(relaxed);
+  expect(move(m, *me->spare, w, w, acquire));
 }
 
 // From one resume to the next: what the goroutine `me` does. True on one stack: the caller is the other one now.
@@ -124,10 +132,9 @@ template <variant V>
     expect(m != nullptr);
     to_open = find_receiver(m, me->out);
   }
-  if constexpr (times[barriers] > 1) weft::os::fence_full();
+  if constexpr (times[barriers] > 1) move_the_spare(m, me);
   if constexpr (times[barriers] > 0) {
-    std::uint64_t w = to_open.seen;
-    expect(me->out->word.compare_exchange_strong(w, to_open.next, acquire, relaxed));
+    expect(move(m, me->out->word, to_open.seen, to_open.next, acquire));
   } else if constexpr (times[channel] > 0) {
     expect(me->out->word.load(relaxed) == to_open.seen);
     me->out->word.store(to_open.next, relaxed);
@@ -179,13 +186,14 @@ template <variant V>
     enter_thread(m, to);
     do_it_again();
   }
-  if constexpr (times[barriers] > 1) weft::os::fence_full();
+  if constexpr (times[barriers] > 1) move_the_spare(m, me);
   constexpr commit_kind commit = times[barriers] > 0  ? shipped_commit
                                  : times[channel] > 0 ? unlocked_commit
                                                       : no_commit;
   constexpr switch_counts counts{times[save], commit, times[restore], times[resume], V.two_stacks};
   weft::arch::context* mine = &g->ctx;
-  expect(half_switch<counts>(mine, &to->ctx, me->in->word.raw(), to_wait.seen, to_wait.next));
+  expect(half_switch<counts>(mine, &to->ctx, me->in->word.at.word.raw(), to_wait.seen, to_wait.next, m->section,
+                             guard_of(m->p)));
   if constexpr (times[channel] > 0) {
     // finish_park is asked of whoever goes on: on one stack that is the other one already.
     auto* const resumed = static_cast<G*>(reinterpret_cast<waiter*>(mine));
@@ -311,10 +319,16 @@ void workbench::reset() {
   m.curg = &g[0];
   m.errno_address = &weft::os::errno_of_thread();
   m.eh = &eh;
+  // Biased to this P, as the shipped ping-pong's soon are; where there are no sections, to nobody.
+  m.section = weft::os::sections ? weft::os::section_slot_of_thread() : nullptr;
+  const std::uint64_t flag = weft::os::sections ? bias_flag : 0;
+  for (biased_word* w : {&channels[0].word, &channels[1].word, &twins[0].word, &twins[1].word, &spare})
+    w->at.guard.store(guard_of(&p), relaxed);
+  spare.store(flag, relaxed);
   for (int k = 0; k < 2; ++k) {
     g[k].affinity.store(p.s, relaxed);
     g[k].saved_errno = *m.errno_address;
-    const std::uint64_t open = word::stamped(word::open, next_stamp(&p));
+    const std::uint64_t open = word::stamped(word::open, next_stamp(&p)) | flag;
     sides[k] = {.g = &g[k],
                 .out = &channels[k],
                 .in = &channels[1 - k],
@@ -325,9 +339,10 @@ void workbench::reset() {
                 .got = {},
                 .got_again = {},
                 .sum = 0,
-                .waits_in_out = word::lone(word::receiver, &g[1 - k]),
-                .waits_in_in = word::lone(word::receiver, &g[k]),
-                .is_open = open};
+                .waits_in_out = word::lone(word::receiver, &g[1 - k]) | flag,
+                .waits_in_in = word::lone(word::receiver, &g[k]) | flag,
+                .is_open = open,
+                .spare = &spare};
     channels[k].word.store(open, relaxed);
     twins[k].word.store(open, relaxed);
   }

@@ -11,7 +11,8 @@
 //   save                     leave_thread; pc, sp, fp into the context; half of the spills                 the context is what it was
 //   scheduler decision       ready, put_runnext, cooperate; budget, take_runnext                           the waiter goes on
 //   restore                  enter_thread; fp and sp from the context; half of the spills                  they are what they were
-//   barriers                 the two compare-and-swaps, locked                                             load, compare and store
+//   barriers                 what keeps the two moves of a word whole: a restartable section each          load, compare and store
+//                            (sched/biased.h), a locked compare-and-swap where the kernel has none
 //   resume                   load of pc, indirect jump                                                     a direct jump
 //
 // Without channel synchronisation and barriers both, the words are not touched at all.
