@@ -14,8 +14,7 @@
 //     before that store a thread goes on as if nothing had happened, interrupted behind it it is aborted.
 //   * The last instruction is the commit, the only one with an effect that others see.
 //   * Four bytes before the abort handler stands the signature that the C library has registered.
-// The slot is emptied behind the commit, or by the kernel, when it next looks: a descriptor must not be unmapped while a slot names it (a
-// library that is closed).
+// The slot is emptied behind each section: a descriptor must not be unmapped while a slot names it (a library that is closed).
 //
 // Sources: Linux kernel/rseq.c; Desnoyers, librseq; Dice, Huang, Yang, "Asymmetric Dekker Synchronization"; tcmalloc's per-CPU caches.
 

@@ -27,6 +27,9 @@
 //   Carries the context and all that the goroutine wrote before. Weaker, a waker could resume a half-saved context.
 //   When the compare fails nothing has happened: the call returns false on the old stack.
 //
+// switch_section_inline commits by a restartable section, where the word has an owner and the caller is it (section.h): the same, without the
+// locked instruction.
+//
 // Unwinding. CFI describes every instruction of the out-of-line forms; between the load of sp and the jump the caller is
 // declared unknown, since there the two stacks do not match. weft_first_frame declares the return address undefined: there
 // a backtrace, gdb and the C++ search for a handler end. The search calls `weft_first_frame_personality`, which the layer

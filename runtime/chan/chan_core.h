@@ -79,6 +79,8 @@ struct alignas(64) chan_core {
   void* memory = nullptr;  // where this object and its ring lie; null: not new_chan's
 };
 
+static_assert(offsetof(chan_core, refs) == 64);  // what an operation touches is one line
+
 // Channel and ring, raw slots, in one piece of memory from operator new. Not by its form with an alignment, which costs a thousand instructions
 // in glibc 2.36, half of a goroutine that makes a channel for its result (bench: steal). Throws std::bad_alloc.
 WEFT_API chan_core* new_chan(const elem_ops& ops, std::size_t slots, std::size_t slot_bytes,

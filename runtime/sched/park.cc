@@ -118,13 +118,16 @@ parked park_slow(M* m, biased_word& word, std::uint64_t expected, std::uint64_t 
   for (std::uint32_t tries = 0;;) {
     if (!make_movable(m, word, expected)) return parked::no;
     const parked how = park_in_slow_half(m, why, word, expected, desired);
-    if (how != parked::no || word.load(relaxed) != expected) return how;  // relaxed: the caller looks again
+    if (how != parked::no) return how;
+    if (m->section) os::empty(m->section);
+    if (word.load(relaxed) != expected) return how;  // relaxed: the caller looks again
     if (++tries >= limits::section_tries) forbid_bias(m, word);
   }
 }
 
 void park_lost(G* g) {
   M* m = self();
+  if (m->section) os::empty(m->section);
   G* to = m->curg;
   enter_thread(m, g);
   g->why.store(wait_reason::none, relaxed);

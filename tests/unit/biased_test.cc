@@ -129,6 +129,29 @@ TEST(biased, outlives_the_p_that_had_it) {
   EXPECT_EQ(count(w), 70U);
 }
 
+// A library that is closed takes its descriptors along, so no slot may go on naming one.
+TEST(biased, no_slot_names_a_section_that_is_over) {
+  if (!os::sections) GTEST_SKIP() << "no restartable sections here";
+  run({.procs = 1}, [] {
+    rt::biased_word w(0);
+    rt::bias_to(rt::self(), w);
+    const volatile std::uint64_t& slot = *rt::self()->section;
+    add(w, 1);
+    EXPECT_EQ(slot, 0U);
+    EXPECT_FALSE(rt::move(rt::self(), w, 5 * one | rt::bias_flag, 0, relaxed));
+    EXPECT_EQ(slot, 0U) << "another value";
+    w.at.guard.store(64, relaxed);  // the address of no P
+    EXPECT_TRUE(rt::move(rt::self(), w, w.load(relaxed), 0, relaxed));
+    EXPECT_EQ(slot, 0U) << "another's";
+    rt::bias_to(rt::self(), w);
+    go([] {});
+    EXPECT_EQ(rt::park(rt::self(), w, 5 * one | rt::bias_flag, 0, rt::wait_reason::sleep), rt::parked::no);
+    EXPECT_EQ(slot, 0U) << "a park";
+    EXPECT_EQ(rt::park_slow(rt::self(), w, 5 * one | rt::bias_flag, 0, rt::wait_reason::sleep), rt::parked::no);
+    EXPECT_EQ(slot, 0U) << "its slow half";
+  });
+}
+
 TEST(biased, forbidden_is_for_good) {
   run({.procs = 1}, [] {
     rt::biased_word w(0);

@@ -110,8 +110,10 @@ again:
 #endif
   return section_result::done;
 differs:
+  empty(slot);
   return section_result::differs;
 aborted:
+  empty(slot);
   return section_result::aborted;
 #else
   return section_result::aborted;

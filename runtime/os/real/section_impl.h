@@ -27,6 +27,9 @@ section_slot* section_slot_of_thread() noexcept;
 
 static_assert(offsetof(guarded_word, guard) == 8);
 
+// Behind a section that did not come to its commit: no slot may name a descriptor for longer than its code is there.
+[[gnu::always_inline]] inline void empty(section_slot* slot) noexcept { __atomic_store_n(slot, 0, __ATOMIC_RELAXED); }
+
 struct call_site {
   static constexpr call_site here() { return {}; }
 };
@@ -89,8 +92,10 @@ struct call_site {
 #endif
   return section_result::done;
 differs:
+  empty(slot);
   return section_result::differs;
 aborted:
+  empty(slot);
 #endif
   return section_result::aborted;
 }

@@ -20,6 +20,8 @@ namespace os {
 using section_slot = std::uint64_t;
 using call_site = sim::site;
 
+inline void empty(section_slot*) noexcept {}
+
 inline bool exchange_word(guarded_word& w, std::uint64_t expected, std::uint64_t desired, std::memory_order ok,
                           call_site s) noexcept {
   return w.word.compare_exchange_strong(expected, desired, ok, relaxed, s);
