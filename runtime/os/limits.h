@@ -123,7 +123,7 @@ inline constexpr std::int64_t keeper_gap_max_ns = real_or_sim(400'000, 3);
 // Biased words (sched/biased.h): of the words that a P moves without a bias it looks at one in so many; so often in a row, and twice as often for
 // each time that the bias was taken back, up to so many doublings. Aborted so often, an operation gives up on sections.
 inline constexpr std::int32_t bias_every = real_or_sim(64, 2);
-inline constexpr std::uint32_t bias_streak = real_or_sim(8U, 1U);
+inline constexpr std::uint32_t bias_streak = real_or_sim(160U, 1U);
 inline constexpr std::uint32_t bias_doublings = real_or_sim(12U, 1U);
 inline constexpr std::uint32_t section_tries = real_or_sim(4U, 2U);
 
