@@ -84,7 +84,7 @@ TEST(biased_stress, no_move_is_lost) {
 TEST(biased_stress, channels_keep_all_values) {
   announce_seed();
   const signals storm;
-  for (std::size_t capacity : {0, 1, 5}) {
+  for (std::size_t capacity : {0U, 1U, 5U}) {
     auto c = make_chan<int>(capacity);
     const int each = scaled(100'000);
     std::atomic<long> sum{0};

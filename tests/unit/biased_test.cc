@@ -57,7 +57,7 @@ TEST(biased, who_moves_it_often_gets_it_and_who_lost_it_later_next_time) {
 TEST(biased, a_channel_of_two_goroutines_on_a_p_gets_it) {
   constexpr int n = 100'000;
   if (!os::sections) GTEST_SKIP() << "no restartable sections here";
-  for (std::size_t capacity : {0, 1, 8})
+  for (std::size_t capacity : {0U, 1U, 8U})
     run({.procs = 1}, [&] {
       auto c = make_chan<int>(capacity);
       go([=] {
