@@ -192,8 +192,10 @@ template <variant V>
                                                       : no_commit;
   constexpr switch_counts counts{times[save], commit, times[restore], times[resume], V.two_stacks};
   weft::arch::context* mine = &g->ctx;
-  expect(half_switch<counts>(mine, &to->ctx, me->in->word.at.word.raw(), to_wait.seen, to_wait.next, m->section,
-                             guard_of(m->p)));
+  // A thread that is interrupted in the section comes back to where it was, and tries again.
+  for (int tries = 0; !half_switch<counts>(mine, &to->ctx, me->in->word.at.word.raw(), to_wait.seen, to_wait.next,
+                                           m->section, guard_of(m->p));)
+    expect(++tries < 1'000);
   if constexpr (times[channel] > 0) {
     // finish_park is asked of whoever goes on: on one stack that is the other one already.
     auto* const resumed = static_cast<G*>(reinterpret_cast<waiter*>(mine));
