@@ -28,7 +28,7 @@
 // called from ordinary threads, where a blocking one blocks the thread; none is async-signal-safe.
 // Cost on one P: a rendezvous is one switch and two moves of the channel's word, a buffered operation is one move: a locked instruction, or, once
 // a P has been the only one to use the channel for some ten thousand of them, none (sched/biased.h). Whoever then comes from another P, or
-// from a thread, pays 1 to 35 us, once.
+// from a thread, pays 1 to 50 us, once.
 
 #pragma once
 

@@ -418,11 +418,12 @@ std::size_t wait_alone(select_op* ops, std::size_t n, bool* closed) {
     if (ops[i].lone == 0) continue;
     chan_core* c = ops[i].chan;
     std::uint64_t w = c->word.load(relaxed);  // relaxed: what is ours has not changed; the rest is withdraw_lone's
-    // relaxed: carries nothing
-    if (word::same(w, ops[i].lone) && move(m, c->word, w, word::stamped(word::open, next_stamp(m->p)), relaxed))
-      continue;
-    caller me;
-    withdraw_lone(c, me, ops[i].lone);
+    const bool ours = word::same(w, ops[i].lone);
+    if (ours && move(m, c->word, w, word::stamped(word::open, next_stamp(m->p)), relaxed)) continue;  // carries nothing
+    if (ours || word::is_list(w)) {
+      caller me;
+      withdraw_lone(c, me, ops[i].lone);
+    }
   }
   leave_seat(m->smr, seat);
   if (how == parked::no) return no_case;

@@ -20,7 +20,7 @@
 // sanitizer; -Dasymmetric=false) none of these may be called.
 //
 // Costs, where a locked instruction takes 6.1 ns: section_store 0.6 ns, section_exchange 9 (it waits for the
-// slot's store as well), fence_sections 1.1 us, or 15 to 35
+// slot's store as well), fence_sections 1.1 us, or up to 50
 // with the other core at work for the same process.
 
 #pragma once

@@ -79,8 +79,8 @@ bool move_biased(M* m, biased_word& w, std::uint64_t expected, std::uint64_t des
 }
 
 bool make_movable(M* m, biased_word& w, std::uint64_t& expected) noexcept {
-  if (!(expected & bias_flag) || w.at.guard.load(relaxed) == guard_of(m->p))
-    return true;  // relaxed: the section looks again
+  // relaxed: the section looks again
+  if (!(expected & bias_flag) || w.at.guard.load(relaxed) == guard_of(m->p)) return true;
   if (!move_biased(m, w, expected, expected)) return false;
   // Without the flag now, or with it still, if the bias has become ours.
   const std::uint64_t v = w.load(relaxed);  // relaxed: the commit looks again
@@ -94,8 +94,8 @@ void forbid_bias(M* m, biased_word& w) noexcept { revoke(m, w, locked_only); }
 void bias_to(M* m, biased_word& w) noexcept {
   std::uint64_t g = unbiased;
   const std::uint64_t mine = fresh(m, biasing);
-  if (!os::sections || !w.at.guard.compare_exchange_strong(g, mine, relaxed, relaxed))
-    return;                                   // B1. relaxed: as in revoke
+  // B1. relaxed: as in revoke
+  if (!os::sections || !w.at.guard.compare_exchange_strong(g, mine, relaxed, relaxed)) return;
   if (!os::fence_sections()) fence_failed();  // B2
   // I3
   std::uint64_t v = w.load(relaxed);  // relaxed: the exchange looks for itself, and orders nothing, nor need it

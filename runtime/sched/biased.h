@@ -32,10 +32,10 @@
 // Progress. move is lock-free: another P's bias is taken back by whoever comes, and who finds `biasing` or `revoking` does not wait for the one
 // who is at it, but fences for itself. A thread that is aborted again and again (a debugger steps it) makes the word locked_only.
 //
-// To whom. A bias costs two fences, one to give it and one to take it back, each an interruption of the other cores: 1 us where they are idle, some
-// 15 to 35 where they are not (two virtual CPUs). It saves 2 to 4 ns a move. So each P looks at every bias_every-th word that it moves without one,
-// and a word gets its bias when it was the same P so many times in a row that moves without a bias have cost, by then, about as much more as the
-// bias may cost in vain (the rule for who may rent or buy: never worse than twice the best); twice as many after each time that it was
+// To whom. A bias costs two fences, one to give it and one to take it back, each an interruption of the other cores: 1 us where no other thread of the
+// process runs, up to 50 beside one that does (two virtual CPUs). It saves 2 to 4 ns a move. So each P looks at every bias_every-th word that it moves without one,
+// and a word gets its bias when it was the same P so many times in a row that moves without a bias have cost, by then, about half as much more as
+// the bias may cost in vain (the rule for who may rent or buy: never much worse than the best); twice as many after each time that it was
 // taken back. A word that is used for one request, or from two Ps in turn, never gets any. (After 500 moves instead of 10,000: a thousand pairs at
 // P = 2, which are stolen now and then, 16 ns a switch instead of 11.)
 //
