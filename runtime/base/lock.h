@@ -26,6 +26,7 @@
 #pragma once
 
 #include <cstdint>
+#include <mutex>
 
 #include "../os/atomic.h"
 #include "../os/clock.h"
@@ -87,6 +88,7 @@ class WEFT_CAPABILITY("lock") runtime_lock {
 class WEFT_SCOPED_CAPABILITY lock_scope {
  public:
   explicit lock_scope(runtime_lock& l) noexcept WEFT_ACQUIRE(l) : lock_(l) { lock_.lock(); }
+  lock_scope(runtime_lock& l, std::adopt_lock_t /*held*/) noexcept WEFT_REQUIRES(l) : lock_(l) {}
   ~lock_scope() WEFT_RELEASE() { lock_.unlock(); }
   lock_scope(const lock_scope&) = delete;
   lock_scope& operator=(const lock_scope&) = delete;

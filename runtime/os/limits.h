@@ -53,6 +53,9 @@ inline constexpr std::int64_t rest_after_ns = real_or_sim(100'000'000, 0);
 // such timers at most every timer_look_ns: beside an idle P nobody is later than the two together.
 inline constexpr std::int64_t timer_patience_ns = real_or_sim(600'000, 5'000);
 inline constexpr std::int64_t timer_look_ns = real_or_sim(400'000, 5'000);
+// Sleepers that are due so soon are fetched into the cache, so many together.
+inline constexpr std::int64_t timer_ahead_ns = real_or_sim(50'000, 500);
+inline constexpr std::size_t timers_soon = real_or_sim<std::size_t>(32, 2);
 
 // The global queue is looked at first on every globq_poll-th pick, so that two goroutines that keep readying each
 // other cannot starve it. Prime, as in Go, so that it does not beat with a program's own period.
@@ -119,6 +122,9 @@ inline constexpr std::uint32_t inbox_rounds_max =
 // pending, and at most.
 inline constexpr std::int64_t keeper_gap_each_ns = real_or_sim(400, 1);
 inline constexpr std::int64_t keeper_gap_max_ns = real_or_sim(400'000, 3);
+// So long, for each of its pending timers, other Ps leave to a P what is due in its heap, and no longer.
+inline constexpr std::int64_t steal_grace_each_ns = real_or_sim(100, 1);
+inline constexpr std::int64_t steal_grace_max_ns = real_or_sim(400'000, 2);
 
 // Biased words (sched/biased.h): of the words that a P moves without a bias it looks at one in so many; so often in a row, and twice as often for
 // each time that the bias was taken back, up to so many doublings. Aborted so often, an operation gives up on sections.

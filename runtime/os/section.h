@@ -45,7 +45,7 @@ struct guarded_word {
 };
 
 // empty(slot) stands behind a section that is part of a switch (arch/switch.h) and did not come to its commit. The others see to it themselves.
-// exchange_word is the compare-and-swap of word itself, guard or not, and stands, for the simulated machine, where its caller was called (call_site).
+// load_word and exchange_word are those of word itself, guard or not, and stand, for the simulated machine, where their caller was called (call_site).
 
 }  // namespace weft::os
 

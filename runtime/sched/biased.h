@@ -70,7 +70,9 @@ struct biased_word {
 
   explicit constexpr biased_word(std::uint64_t w) : at(w) {}
   // With the flag, or without.
-  std::uint64_t load(std::memory_order o) const noexcept { return at.word.load(o); }
+  std::uint64_t load(std::memory_order o, os::call_site s = os::call_site::here()) const noexcept {
+    return os::load_word(at, o, s);
+  }
   // For who has the word for himself.
   void store(std::uint64_t v, std::memory_order o) noexcept { at.word.store(v, o); }
 };

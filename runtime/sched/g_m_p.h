@@ -81,8 +81,10 @@ struct alignas(64) waiter {
   };
   atomic<void*> affinity{nullptr};  // birth: its sched, or the P it is bound to (a laboratory knob), or null: a thread
   void* caught = nullptr;           // with ctx: eh_state::caught
-  unsigned uncaught = 0;            // with ctx: eh_state::uncaught
-  std::int32_t saved_errno = 0;     // with ctx
+  atomic<std::uint64_t> select{
+      0};  // owner, and who claims it: of a select that waits (chan/wait_list.h), or a sleeper (sched/timer.h)
+  std::int32_t saved_errno = 0;                // with ctx
+  std::uint16_t uncaught = 0;                  // with ctx: eh_state::uncaught
   plain<outcome> result = outcome::done;       // the partner, before ready, if not `done`; who is woken sets it back
   atomic<wait_reason> why{wait_reason::none};  // owner; relaxed: read by reports only
 };
@@ -93,7 +95,6 @@ static_assert(offsetof(waiter, ctx) == 0);  // who is resumed gets its context's
 
 struct G : waiter {
   sched* s = nullptr;                // birth
-  atomic<std::uint64_t> select{0};   // owner, and who claims it: the word of a select that waits (chan/wait_list.h)
   atomic<std::uint64_t> id{0};       // birth; zero when dead. Never repeats within a process
   const char* name = nullptr;        // birth; copied below the G when given
   const void* started_at = nullptr;  // birth: return address of the `go` that made it

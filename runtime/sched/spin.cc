@@ -28,6 +28,8 @@
 //
 // Sources: Go proc.go wakep, startm, stopm, findRunnable, resetspinning.
 
+#include <utility>
+
 #include "../base/check.h"
 #include "world.h"
 
@@ -89,6 +91,13 @@ G* watch_inbox(M* m) {
   return nullptr;
 }
 
+// Where many sleep their P is mostly at it: it has fetched them, and who steals has them to fetch again.
+bool overdue(const timer_heap& heap, std::int64_t now) {
+  const std::int64_t grace =
+      std::min(heap.pending.load(relaxed) * limits::steal_grace_each_ns, limits::steal_grace_max_ns);
+  return heap.first.load(relaxed) <= now - grace;
+}
+
 // Runs what is overdue on other Ps, whose goroutines compute, or which idle.
 bool steal_timers(M* m) {
   sched* s = m->s;
@@ -99,7 +108,9 @@ bool steal_timers(M* m) {
   int n = s->nprocs.load(relaxed);
   for (int i = 0; i < n; ++i) {
     timer_heap& heap = proc(s, i)->more->timers;
-    if (heap.first.load(relaxed) <= now && run_timers(heap, now, true) && has_work(m->p)) return true;
+    if (!overdue(heap, now)) continue;
+    timer_heap& of_whom = steal_sleepers(heap, now) ? m->p->more->timers : heap;
+    if (run_timers(of_whom, now, true) && has_work(m->p)) return true;
   }
   return false;
 }
@@ -371,6 +382,12 @@ void sleep_as_keeper(M* m, const rise& r) {
   tell_sysmon_of_work(s);
 }
 
+// What the last sleeper read of the clock will do where something is due by that: with many sleepers that is mostly so.
+std::int64_t clock_for(P* p) {
+  const std::int64_t seen = std::exchange(p->more->clock_ns, 0);
+  return p->more->timers.first.load(relaxed) <= seen ? seen : os::now_ns();  // relaxed: a hint
+}
+
 }  // namespace
 
 void nudge_keeper(sched* s) {
@@ -456,7 +473,7 @@ G* find_runnable(M* m) {
     timer_heap& timers = m->p->more->timers;
     // relaxed: the owner's hint. With work in hand timers wait for their turn (look_round), as they do while goroutines switch to one another.
     const bool timed = timers.first.load(relaxed) != timer_heap::never && !has_work(m->p);
-    if (timed) run_timers(timers, os::now_ns(), true);
+    if (timed) run_timers(timers, clock_for(m->p), true);
     if (m->more->was_keeper) {
       m->more->was_keeper = false;
       tell_sysmon_of_timers(s);

@@ -12,6 +12,7 @@
 
 #pragma once
 
+#include "../base/check.h"
 #include "biased.h"
 #include "runq.h"
 #include "self.h"
@@ -23,7 +24,8 @@ namespace weft::rt {
   if (int e = *m->errno_address; e != g->saved_errno) g->saved_errno = e;
   if (m->eh->caught != g->caught || m->eh->uncaught != g->uncaught) [[unlikely]] {
     g->caught = m->eh->caught;
-    g->uncaught = m->eh->uncaught;
+    WEFT_CHECK(m->eh->uncaught <= UINT16_MAX, "a goroutine has more than 65,535 exceptions in flight");
+    g->uncaught = static_cast<std::uint16_t>(m->eh->uncaught);
   }
 }
 

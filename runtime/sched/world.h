@@ -56,6 +56,7 @@ struct P::parts {
   std::uint32_t nfree = 0;
   heap_of_p own_timers;
   timer_heap& timers = own_timers.heap();
+  std::int64_t clock_ns = 0;  // owner: what the clock showed to a sleeper, until the scheduler has used it
   std::uint32_t inbox_rounds = 0;  // owner: how long to watch the inbox before anything else; adapts
   G* spawner = nullptr;            // owner: who started a goroutine last; only compared
   std::uint32_t spawned = 0;       // owner: how many it has started, and nobody else any

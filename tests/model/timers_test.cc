@@ -71,6 +71,30 @@ TEST(timers, fire_beside_a_sleeper_that_woke_and_computes) {
         50'000, in_time);
 }
 
+// Several are due together: some are fetched ahead, some stolen, by an idle P, a few at a time; some put between them meanwhile, by who sleeps
+// again; and who goes to sleep may go straight to the next. Each wakes as often as it sleeps, and not early.
+TEST(timers, many_sleep) {
+  check_some(
+      [] {
+        atomic<int> woken{0};
+        weft::run({.procs = 2}, [&] {
+          for (int k = 0; k < 4; ++k)
+            weft::go([&woken, k] {
+              for (int i = 0; i < 2; ++i) {
+                const std::int64_t due = os::now_ns() + 1'000 + 100 * (k % 3);
+                weft::sleep_until_ns(due);
+                sim::require(os::now_ns() >= due, "woken too early");
+                woken.fetch_add(1, acq_rel);
+              }
+            });
+          weft::yield();
+          compute_until(woken, 4);
+        });
+        sim::require(woken.load(acquire) == 8, "a sleeper is lost, or was woken twice");
+      },
+      20'000, whole);
+}
+
 TEST(timers, stop_or_fire) {
   check_some(
       [] {

@@ -33,6 +33,9 @@ static_assert(offsetof(guarded_word, guard) == 8);
 struct call_site {
   static constexpr call_site here() { return {}; }
 };
+[[gnu::always_inline]] inline std::uint64_t load_word(const guarded_word& w, std::memory_order o, call_site) noexcept {
+  return w.word.load(o);
+}
 [[gnu::always_inline]] inline bool exchange_word(guarded_word& w, std::uint64_t expected, std::uint64_t desired,
                                                  std::memory_order ok, call_site) noexcept {
   return w.word.compare_exchange_strong(expected, desired, ok, relaxed);

@@ -22,6 +22,9 @@ using call_site = sim::site;
 
 inline void empty(section_slot*) noexcept {}
 
+inline std::uint64_t load_word(const guarded_word& w, std::memory_order o, call_site s) noexcept {
+  return w.word.load(o, s);
+}
 inline bool exchange_word(guarded_word& w, std::uint64_t expected, std::uint64_t desired, std::memory_order ok,
                           call_site s) noexcept {
   return w.word.compare_exchange_strong(expected, desired, ok, relaxed, s);
