@@ -26,7 +26,6 @@
 #pragma once
 
 #include <cstdint>
-#include <mutex>
 
 #include "../os/atomic.h"
 #include "../os/clock.h"
@@ -85,10 +84,14 @@ class WEFT_CAPABILITY("lock") runtime_lock {
   atomic<std::uint32_t> word_{unlocked};
 };
 
+struct lock_held_t {};
+inline constexpr lock_held_t lock_held{};
+
 class WEFT_SCOPED_CAPABILITY lock_scope {
  public:
   explicit lock_scope(runtime_lock& l) noexcept WEFT_ACQUIRE(l) : lock_(l) { lock_.lock(); }
-  lock_scope(runtime_lock& l, std::adopt_lock_t /*held*/) noexcept WEFT_REQUIRES(l) : lock_(l) {}
+  // The caller has taken it.
+  lock_scope(runtime_lock& l, lock_held_t /*unused*/) noexcept WEFT_REQUIRES(l) : lock_(l) {}
   ~lock_scope() WEFT_RELEASE() { lock_.unlock(); }
   lock_scope(const lock_scope&) = delete;
   lock_scope& operator=(const lock_scope&) = delete;

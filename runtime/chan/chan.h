@@ -281,20 +281,20 @@ struct typed_chan {
         if (send_to_lone(m, c, w, from)) [[likely]]
           return true;
       } else if (word::kind_of(w) == word::open) {
-        if (c->capacity == 0) {
-          G* g = m->curg;
-          g->slot = from;
-          parked how = park(m, c->word, w, word::lone(word::sender, g), wait_reason::chan_send);
-          if (how != parked::no) [[likely]]
-            return how == parked::done;
-        } else if (word::count_of(w) < c->capacity) {
+        if (c->capacity != 0 && word::count_of(w) < c->capacity) {
           if (send_to_ring(m, c, w, from)) [[likely]]
             return true;
         } else {
-          m->curg->slot = from;
-          parked how = park_seated(m, c, w, true);
-          if (how != parked::no) [[likely]]
-            return how == parked::done;
+          G* g = m->curg;
+          g->slot = from;
+          lone_seat at =
+              c->capacity == 0 ? lone_seat{nullptr, word::lone(word::sender, g)} : take_lone_seat(m, w, true);
+          if (at.lone != 0) [[likely]] {
+            parked how = park(m, c->word, w, at.lone, wait_reason::chan_send);
+            if (at.seat) leave_lone_seat(at.seat);
+            if (how != parked::no) [[likely]]
+              return how == parked::done;
+          }
         }
       } else if (word::kind_of(w) == word::receiver) {
         if (send_to_seated(m, c, w, from)) [[likely]]
@@ -313,20 +313,20 @@ struct typed_chan {
         if (receive_from_lone(m, c, w, to)) [[likely]]
           return true;
       } else if (word::kind_of(w) == word::open) {
-        if (c->capacity == 0) {
-          G* g = m->curg;
-          g->slot = to;
-          parked how = park(m, c->word, w, word::lone(word::receiver, g), wait_reason::chan_receive);
-          if (how != parked::no) [[likely]]
-            return how == parked::done;
-        } else if (word::count_of(w) != 0) {
+        if (c->capacity != 0 && word::count_of(w) != 0) {
           if (receive_from_ring(m, c, w, to)) [[likely]]
             return true;
         } else {
-          m->curg->slot = to;
-          parked how = park_seated(m, c, w, false);
-          if (how != parked::no) [[likely]]
-            return how == parked::done;
+          G* g = m->curg;
+          g->slot = to;
+          lone_seat at =
+              c->capacity == 0 ? lone_seat{nullptr, word::lone(word::receiver, g)} : take_lone_seat(m, w, false);
+          if (at.lone != 0) [[likely]] {
+            parked how = park(m, c->word, w, at.lone, wait_reason::chan_receive);
+            if (at.seat) leave_lone_seat(at.seat);
+            if (how != parked::no) [[likely]]
+              return how == parked::done;
+          }
         }
       } else if (word::kind_of(w) == word::sender) {
         if (receive_past_seated(m, c, w, to)) [[likely]]

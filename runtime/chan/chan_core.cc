@@ -150,7 +150,7 @@ parked wait_first(chan_core* c, caller& me, std::uint64_t w, kind k, waiter* who
 }
 
 // The word of a plain waiter at a ring's end, alone.
-std::uint64_t take_place(select_seat* seat, waiter* who, std::uint64_t w, bool send) {
+std::uint64_t sit_down(select_seat* seat, waiter* who, std::uint64_t w, bool send) {
   seat->who.store(who, relaxed);  // relaxed, both: published by COMMIT
   seat->position.store(word::head_of(w), relaxed);
   return word::lone_seated(send ? word::sender : word::receiver, seat->number, seat->ticket.load(relaxed));
@@ -161,7 +161,7 @@ parked wait_seated(chan_core* c, caller& me, std::uint64_t w, bool send, waiter*
   const wait_reason why = send ? wait_reason::chan_send : wait_reason::chan_receive;
   select_seat* seat = take_seat(me.smr);
   if (!seat) return wait_first(c, me, w, send ? word::senders : word::receivers, who, why);
-  const parked how = wait_at(me, c->word, w, take_place(seat, who, w, send), why);
+  const parked how = wait_at(me, c->word, w, sit_down(seat, who, w, send), why);
   leave_seat(how == parked::no ? me.smr : smr_of_thread(), seat);
   return how;
 }
@@ -175,15 +175,14 @@ void receive_from_waiting(chan_core* c, std::uint32_t head, void* to, void* slot
 
 }  // namespace
 
-parked park_seated(M* m, chan_core* c, std::uint64_t w, bool send) {
+lone_seat take_lone_seat(M* m, std::uint64_t w, bool send) {
   select_seat* seat = take_seat(m->smr);
   if (!seat) [[unlikely]]
-    return parked::no;
-  const parked how = park(m, c->word, w, take_place(seat, m->curg, w, send),
-                          send ? wait_reason::chan_send : wait_reason::chan_receive);
-  leave_seat(self()->smr, seat);
-  return how;
+    return {nullptr, 0};
+  return {seat, sit_down(seat, m->curg, w, send)};
 }
+
+void leave_lone_seat(select_seat* s) noexcept { leave_seat(self()->smr, s); }
 
 seated_waiter look_at_seat(std::uint64_t w) {
   const select_seat& seat = seat_of(w);

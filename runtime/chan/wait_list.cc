@@ -40,13 +40,13 @@ wait_node* node_of_lone(caller& me, std::uint64_t w, kind k) {
 
 namespace {
 
-constexpr std::size_t chunk_seats = limits::select_seats;
-atomic<select_seat*> seat_chunks[word::max_seats / chunk_seats];
 runtime_lock seats_lock;
 select_seat* free_seats = nullptr;  // seats_lock, as below
 std::size_t seats_made = 0;
 
-constexpr std::size_t seat_batch = limits::select_seat_batch;
+}  // namespace
+
+constinit atomic<select_seat*> seat_chunks[word::max_seats / chunk_seats];
 
 void fetch_seats(smr_record* r) noexcept {
   lock_scope hold(seats_lock);
@@ -71,26 +71,9 @@ void fetch_seats(smr_record* r) noexcept {
   }
 }
 
-}  // namespace
-
 const void* seats_memory_lock() noexcept { return &seats_lock; }
 
-select_seat* take_seat(smr_record* r) {
-  if (!r->seats) [[unlikely]]
-    fetch_seats(r);
-  select_seat* s = r->seats;
-  if (!s) return nullptr;
-  r->seats = s->next;
-  --r->nseats;
-  s->ticket.store((s->ticket.load(relaxed) + 1) & word::ticket_mask, relaxed);  // relaxed: the owner's
-  return s;
-}
-
-void leave_seat(smr_record* r, select_seat* s) noexcept {
-  s->next = r->seats;
-  r->seats = s;
-  if (++r->nseats <= 2 * seat_batch) [[likely]]
-    return;
+void return_seats(smr_record* r) noexcept {
   lock_scope hold(seats_lock);
   while (r->nseats > seat_batch) {
     select_seat* gone = r->seats;
@@ -99,11 +82,6 @@ void leave_seat(smr_record* r, select_seat* s) noexcept {
     gone->next = free_seats;
     free_seats = gone;
   }
-}
-
-select_seat& seat_of(std::uint64_t w) {
-  std::size_t number = word::seat_of(w);
-  return seat_chunks[number / chunk_seats].load(relaxed)[number % chunk_seats];  // relaxed: before the word
 }
 
 // relaxed, both: by WORD acquire, or COMMIT; if the seat is another waiter's by now, w has gone, and what is made of this comes to nothing

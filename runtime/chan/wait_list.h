@@ -158,10 +158,37 @@ wait_node* node_of_lone(caller& me, std::uint64_t w, word::kind k);
 
 // As smr_memory_lock, for seats.
 const void* seats_memory_lock() noexcept;
+inline constexpr std::size_t seat_batch = limits::select_seat_batch;
+inline constexpr std::size_t chunk_seats = limits::select_seats;
+extern atomic<select_seat*> seat_chunks[word::max_seats / chunk_seats];
+
+inline select_seat& seat_of(std::uint64_t w) {
+  const std::size_t number = word::seat_of(w);
+  return seat_chunks[number / chunk_seats].load(relaxed)[number % chunk_seats];  // relaxed: before the word
+}
+
+void fetch_seats(smr_record* r) noexcept;
+void return_seats(smr_record* r) noexcept;
+
 // Null: none left.
-select_seat* take_seat(smr_record* r);
-void leave_seat(smr_record* r, select_seat* s) noexcept;
-select_seat& seat_of(std::uint64_t w);
+inline select_seat* take_seat(smr_record* r) {
+  if (!r->seats) [[unlikely]]
+    fetch_seats(r);
+  select_seat* s = r->seats;
+  if (!s) [[unlikely]]
+    return nullptr;
+  r->seats = s->next;
+  --r->nseats;
+  s->ticket.store((s->ticket.load(relaxed) + 1) & word::ticket_mask, relaxed);  // relaxed: the owner's
+  return s;
+}
+
+inline void leave_seat(smr_record* r, select_seat* s) noexcept {
+  s->next = r->seats;
+  r->seats = s;
+  if (++r->nseats > 2 * seat_batch) [[unlikely]]
+    return_seats(r);
+}
 
 // Whom the lone word w names, receiver or sender. Of a seated one: if nobody has moved the word on.
 waiter* who_is_lone(std::uint64_t w);

@@ -9,6 +9,9 @@
 // Who may call what: `run` any thread that is not a goroutine, also several at once; `go`, `yield` and `set_procs` goroutines.
 // Nothing here is async-signal-safe. After fork() the child must not touch a runtime of the parent's, only make its own.
 //
+// Signals. A handler must be installed with SA_ONSTACK: each thread of the runtime's has an alternate stack. A signal may come where a goroutine has
+// been published and its stack is still the thread's; a frame put on that stack would lie on those of the goroutine, which may run elsewhere by then.
+//
 // Goroutines are cooperative. One that computes without calling the runtime keeps its P (others run on other Ps) and holds up
 // set_procs; weft::yield() in a long loop helps both.
 //

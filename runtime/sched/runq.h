@@ -110,7 +110,7 @@ inline bool put(P* p, G* g) {
 [[gnu::always_inline]] inline void fetch_stack([[maybe_unused]] const G* g) {
 #if !WEFT_TSAN  // reads the saved context of a goroutine that may run elsewhere
   const auto* sp = static_cast<const char*>(g->ctx.sp);
-  for (int i = -2; i < 5; ++i) __builtin_prefetch(sp + i * 64, 1);
+  for (std::ptrdiff_t i = -2; i < 5; ++i) __builtin_prefetch(sp + i * 64, 1);
 #endif
 }
 

@@ -96,7 +96,7 @@ void timer_heap::sift_down(std::uint32_t index, entry e) {
   while ((child = index * arity + 1) + arity <= n) {
     const entry* const c = all + child;
     if (const std::uint32_t below = child * arity + 1; below + arity * arity <= n)
-      for (std::uint32_t i = 0; i < arity; ++i) __builtin_prefetch(all + below + i * arity, 1);
+      for (std::size_t i = 0; i < arity; ++i) __builtin_prefetch(all + below + i * arity, 1);
     const candidate a = earlier({c[0].when, 0}, {c[1].when, 1});
     const candidate b = earlier({c[2].when, 2}, {c[3].when, 3});
     const candidate least = earlier(a, b);
@@ -325,7 +325,7 @@ bool run_timers(timer_heap& heap, std::int64_t now, bool alone) {
         heap.lk.lock();
       else if (!heap.lk.try_lock())
         break;
-      lock_scope hold(heap.lk, std::adopt_lock);
+      lock_scope hold(heap.lk, lock_held);
       const timer_heap::entry* e = heap.earliest();
       if (!e || e->when > now) break;
       one = alone && now - e->when < limits::timer_patience_ns;
@@ -371,7 +371,7 @@ bool steal_sleepers(timer_heap& from, std::int64_t now) {
     lock_scope hold(mine.lk);
     if (mine.soon_end - mine.soon_at > limits::timers_soon) return false;
     if (!from.lk.try_lock()) return false;
-    lock_scope hold_from(from.lk, std::adopt_lock);
+    lock_scope hold_from(from.lk, lock_held);
     const timer_heap::entry* e = nullptr;
     while (n < due.size() && (e = from.earliest()) && e->when <= now && is_sleeper(*e)) {
       due[n++] = *e;

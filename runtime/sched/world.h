@@ -26,8 +26,10 @@ namespace weft::rt {
 
 inline constexpr std::size_t m_stack_bytes = 256 << 10;
 // Free slots of the default size that a P keeps for itself.
-inline constexpr std::uint32_t p_cache_max = 128;
-static_assert(limits::simulated || limits::spawn_storm == p_cache_max);
+inline constexpr std::uint32_t p_cache_batch = 32;  // fetched at once
+inline constexpr std::uint32_t p_cache_max = 160;
+// So that a storm of starts finds its slots again, those fetched and not used included: else one in twelve goes to the pool and back.
+static_assert(limits::simulated || limits::spawn_storm + p_cache_batch <= p_cache_max);
 inline constexpr std::uint32_t p_cache_idle = 32;
 
 struct M::parts {
@@ -56,7 +58,7 @@ struct P::parts {
   std::uint32_t nfree = 0;
   heap_of_p own_timers;
   timer_heap& timers = own_timers.heap();
-  std::int64_t clock_ns = 0;  // owner: what the clock showed to a sleeper, until the scheduler has used it
+  std::int64_t clock_ns = 0;       // owner: what the clock showed to a sleeper, until the scheduler has used it
   std::uint32_t inbox_rounds = 0;  // owner: how long to watch the inbox before anything else; adapts
   G* spawner = nullptr;            // owner: who started a goroutine last; only compared
   std::uint32_t spawned = 0;       // owner: how many it has started, and nobody else any

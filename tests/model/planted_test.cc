@@ -229,7 +229,7 @@ TEST(planted, a_seat_without_the_position) {
 }
 // Tickets that do not count: a partner that is late takes the seat's next waiter for the one it looked at.
 TEST(planted, a_seat_that_comes_back) {
-  must_find("runtime/chan/wait_list.cc", "s->ticket.store(", "store", "drop", two_senders_to_a_buffer);
+  must_find("runtime/chan/wait_list.h", "s->ticket.store(", "store", "drop", two_senders_to_a_buffer);
 }
 TEST(planted, park_commits_without_release) {
   must_find("runtime/sched/switch.cc", "if (move(m, *m->commit.biased, expected", "cas", "acquire", ping_pong, whole);

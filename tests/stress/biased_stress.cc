@@ -29,7 +29,7 @@ class signals {
   signals() {
     struct sigaction act {};
     act.sa_handler = [](int) { seen.fetch_add(1, std::memory_order_relaxed); };
-    act.sa_flags = SA_RESTART;
+    act.sa_flags = SA_RESTART | SA_ONSTACK;  // on a stack that has been published its frame would lie on another's
     sigaction(SIGALRM, &act, &before_);
     const itimerval every{{0, 50}, {0, 50}};
     setitimer(ITIMER_REAL, &every, nullptr);
