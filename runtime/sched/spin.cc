@@ -109,8 +109,13 @@ bool steal_timers(M* m) {
   for (int i = 0; i < n; ++i) {
     timer_heap& heap = proc(s, i)->more->timers;
     if (!overdue(heap, now)) continue;
-    timer_heap& of_whom = steal_sleepers(heap, now) ? m->p->more->timers : heap;
-    if (run_timers(of_whom, now, true) && has_work(m->p)) return true;
+    timer_heap* of_whom = &heap;
+    if (steal_sleepers(heap, now)) {
+      of_whom = &m->p->more->timers;
+      // Who looked at one heap before and at the other one after saw them nowhere; and the first to run may compute.
+      tell_sysmon_of_timers(s);
+    }
+    if (run_timers(*of_whom, now, true) && has_work(m->p)) return true;
   }
   return false;
 }

@@ -58,7 +58,8 @@
 //
 // Where many sleep, the keeper rises in vain for one what it could do for several: to be woken by the kernel costs 10 to 30 us of CPU, to run a
 // timer less than one. So it keeps a distance to its last rise, of 400 ns for each pending timer, 400 us at most (limits.h): nobody is
-// late by more than that for it, and with a few timers, or after a pause, nobody is. (Go's idle Ms sleep in epoll, in whole milliseconds.)
+// late by more than that for it, and by as much again where another P has to come for it (steal_grace_max_ns); and with a few timers, or after a pause,
+// nobody is. (Go's idle Ms sleep in epoll, in whole milliseconds.)
 // Such a keeper need not be told of earlier timers: keeper_deadline says so by being earlier than all.
 //
 // Source: Go time.go (per-P 4-ary heaps, stealing). Unlike there, stopping removes at once: a million stopped timers hold nothing.
@@ -165,7 +166,7 @@ bool stop_timer(timer& t) noexcept;
 // Fires what is due in `heap`, or some of it. True: something was. `alone`: the caller's P has nothing else to run, and is content with one sleeper.
 bool run_timers(timer_heap& heap, std::int64_t now, bool alone = false);
 
-// Takes some that are due from another P's heap to this P's, to be run there. True: some were.
+// Takes some that are due from another P's heap to this P's, to be run there. True: some were. Never waits for either heap's other thieves.
 bool steal_sleepers(timer_heap& from, std::int64_t now);
 
 // The run is over: all that is pending is dropped.
