@@ -109,8 +109,9 @@ inline bool put(P* p, G* g) {
 // The lines that a goroutine finds its way back by: of one that sleeps, from a loop, all there are.
 [[gnu::always_inline]] inline void fetch_stack([[maybe_unused]] const G* g) {
 #if !WEFT_TSAN  // reads the saved context of a goroutine that may run elsewhere
-  const auto* sp = static_cast<const char*>(g->ctx.sp);
-  for (std::ptrdiff_t i = -2; i < 5; ++i) __builtin_prefetch(sp + i * 64, 1);
+  const auto sp = reinterpret_cast<std::uintptr_t>(g->ctx.sp);
+  for (std::uintptr_t line = sp - 128; line != sp + 320; line += 64)  // with two below, for the frames it will call
+    __builtin_prefetch(reinterpret_cast<const void*>(line), 1);
 #endif
 }
 
