@@ -25,7 +25,7 @@
 // nobody can barge, and as long as the next in line has waited for as long, it goes from waiter to waiter. So nobody waits for more than
 // that time, and then the turns of those before it in the queue, and what the scheduler takes to run who was woken (sched/park.h).
 //
-// Cost. Uncontended, lock is one locked instruction, and unlock none: a plain store. That takes an argument:
+// Cost. Uncontended, lock is one locked instruction (none while the process has a single thread), and unlock none: a plain store. That takes an argument:
 //
 //   word      L locked   S slow   W somebody waits   K one was woken and has yet to try   T S came while locked plainly
 //     0, L            fast: unlock stores 0 over whatever has come meanwhile, then looks whether it has
@@ -105,6 +105,10 @@ class WEFT_API mutex {
   // Not a cooperative point where it need not wait: the unlock is. (Both: 3.5 ns a pair, eight goroutines at one P; so 3.1.)
   void lock() {
     using namespace rt::mutex_word;
+    if (os::only_thread()) {
+      // MUTEX acquire <- unlock, by a thread that has ended. The store is relaxed: nobody else is there.
+      if (const std::uint32_t w = word_.load(acquire); !(w & locked)) return word_.store(w | locked, relaxed);
+    }
     std::uint32_t w = word_.load(relaxed);  // relaxed: the exchange decides
     // MUTEX acquire <- unlock.
     if ((w & locked) || !word_.compare_exchange_strong(w, w | locked, acquire, relaxed)) [[unlikely]]

@@ -119,6 +119,7 @@ extern bool asymmetric_fences;  // may be switched off for a simulation (explore
 
 inline void fence_heavy(sim::site s = sim::site::here()) { sim::fence_of_all(s); }
 inline void fence_full(sim::site s = sim::site::here()) { sim::fence(std::memory_order_seq_cst, s); }
+constexpr bool only_thread() noexcept { return false; }
 inline void fence_light(sim::site s = sim::site::here()) {
   if (!asymmetric_fences) fence_full(s);
 }

@@ -499,7 +499,8 @@ os::section_result section(os::guarded_word& w, std::uint64_t mine, std::uint64_
   machine& m = *the_machine;
   vthread& t = *m.now;
   t.aborted = false;
-  if (w.guard.load(relaxed, s) != mine) return aborted;  // relaxed, as arch's and section_impl.h's: BIAS is by the fences
+  if (w.guard.load(relaxed, s) != mine)
+    return aborted;  // relaxed, as arch's and section_impl.h's: BIAS is by the fences
   if (!exchange && w.word.load(acquire, s) != expected) return differs;
   // The commit: from the look at whether it is aborted to the store nobody else gets in.
   m.point({exchange ? what::cas : what::store, w.word.raw(), true, false}, s);
