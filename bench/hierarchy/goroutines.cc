@@ -100,8 +100,9 @@ rows goroutine_rows() {
       {"goroutine.yield.pn",
        "two goroutines that only yield, N Ps, so that they may run side by side; total time / all yields",
        isolation::goroutine, longest_batch, on_all<yielding>},
+      // Long, both: a channel is biased to its P after some 10,000 moves, and each batch makes its own.
       {"goroutine.channel.p1", "two goroutines, two unbuffered channels, one P; half a round trip",
-       isolation::goroutine, usual_batch, on_one<meeting>},
+       isolation::goroutine, longest_batch, on_one<meeting>},
       {"goroutine.channel.pn", "two goroutines, two unbuffered channels, N Ps; half a round trip", isolation::goroutine,
        longest_batch, on_all<meeting>},
   };

@@ -450,10 +450,11 @@ void move_timers(timer_heap& to, timer_heap& from) {
 
 namespace {
 
-// Owner only. Nobody else waits for this P's attention: a goroutine that parks may go straight to a sleeper that is due.
+// Owner only. Nobody else waits for this P's attention: a goroutine that parks may go straight to a sleeper that is due, by runnext. So that must be
+// empty, and not only without a goroutine: what a thief has taken lies there until the owner's next take.
 bool nobody_waits(const P* p) {
-  return p->budget.load(relaxed) >= limits::switch_cost && !p->attention.load(relaxed) && !has_work(p) &&
-         !p->inbox.load(relaxed);  // relaxed: as in yield
+  return p->budget.load(relaxed) >= limits::switch_cost && !p->attention.load(relaxed) && !p->runnext.load(relaxed) &&
+         waiting_here(p) == 0 && !p->inbox.load(relaxed);  // relaxed: as in yield
 }
 
 void sleep_goroutine(M* m, std::int64_t now, std::int64_t when) {

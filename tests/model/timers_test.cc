@@ -95,6 +95,34 @@ TEST(timers, many_sleep) {
       20'000, whole);
 }
 
+// Who goes to sleep finds a sleeper that is due, and what a thief has taken from runnext still lying there: the due one is not put on top of it.
+TEST(timers, one_is_due_beside_a_stolen_runnext) {
+  check_some(
+      [] {
+        atomic<int> ran{0};
+        atomic<int> woken{0};
+        weft::run({.procs = 2}, [&] {
+          auto c = make_chan<int>();
+          weft::go([&, c] {
+            c.recv();
+            ran.store(1, release);
+            compute_until(woken, 1);  // so that nobody else comes for the sleeper
+          });
+          const std::int64_t due = os::now_ns() + 200'000;
+          weft::go([&, due] {
+            weft::sleep_until_ns(due);
+            woken.store(1, release);
+          });
+          weft::yield();
+          c.send(1);
+          compute_until(ran, 1);  // sysmon has taken it
+          while (os::now_ns() < due) sim::spin();
+          weft::sleep_for(std::chrono::nanoseconds(100));
+        });
+      },
+      20'000, whole);
+}
+
 TEST(timers, stop_or_fire) {
   check_some(
       [] {
