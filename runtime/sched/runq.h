@@ -134,7 +134,7 @@ inline G* get(P* p) {
     if (t == h) return nullptr;
     G* g = p->runq[h % capacity].load(relaxed);  // relaxed: the owner wrote it
     // relaxed: the slot's next writer is this owner, or comes after it by lk. A failure means that a thief moved head. With no other P there is
-    // none: a yield between two takes 6 ns instead of 7.5.
+    // none: a yield between two takes 5.4 ns instead of 7.4.
     if (!p->thieves)
       p->runq_head.store(h + 1, relaxed);
     else if (!p->runq_head.compare_exchange_weak(h, h + 1, relaxed, relaxed))

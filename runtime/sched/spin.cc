@@ -93,6 +93,7 @@ G* watch_inbox(M* m) {
 
 // Where many sleep their P is mostly at it: it has fetched them, and who steals has them to fetch again.
 bool overdue(const timer_heap& heap, std::int64_t now) {
+  // relaxed, both: hints; what is due is looked at again under lk, and a sleep on what was missed is the keeper's and sysmon's affair
   const std::int64_t grace =
       std::min(heap.pending.load(relaxed) * limits::steal_grace_each_ns, limits::steal_grace_max_ns);
   return heap.first.load(relaxed) <= now - grace;

@@ -138,7 +138,7 @@ struct timer_heap {
   void count();                              // lk. After any change: `pending`
   // Owner only, with lk. When `soon` is used up: fills it from what is due by `until`.
   bool look_ahead(std::int64_t until);
-  // Owner only, with lk: sleepers that are due, in order, which nothing here is; no more than there is room for.
+  // Owner only, with lk: sleepers that are due, in order, before those in `soon`, which are not, or only just; no more than there is room for.
   void put_first(const entry* due, std::uint32_t n);
   void sift_up(std::uint32_t index, entry e);
   void sift_down(std::uint32_t index, entry e);
