@@ -44,6 +44,7 @@
 
 #include "../sched/deadline.h"
 #include "chan_core.h"
+#include "try_result.h"
 
 namespace weft {
 
@@ -52,37 +53,6 @@ class WEFT_API closed_channel : public std::logic_error {
  public:
   using std::logic_error::logic_error;
   ~closed_channel() override;
-};
-
-// What try_recv found.
-template <class T>
-class try_result {
- public:
-  enum class state : unsigned char { value, empty, closed };
-
-  explicit try_result(state s) : state_(s) {}
-  explicit try_result(std::optional<T>&& v) : value_(std::move(v)), state_(state::value) {}
-
-  bool has_value() const { return state_ == state::value; }
-  explicit operator bool() const { return has_value(); }
-  bool is_empty() const { return state_ == state::empty; }    // nothing at the moment
-  bool is_closed() const { return state_ == state::closed; }  // nothing any more
-  state status() const { return state_; }
-
-  // Undefined unless has_value(), as with std::optional.
-  T& operator*() & { return *value_; }
-  const T& operator*() const& { return *value_; }
-  T&& operator*() && { return *std::move(value_); }
-  T* operator->() { return &*value_; }
-  const T* operator->() const { return &*value_; }
-  // Throws std::bad_optional_access unless has_value().
-  T& value() & { return value_.value(); }
-  const T& value() const& { return value_.value(); }
-  T&& value() && { return std::move(value_).value(); }
-
- private:
-  std::optional<T> value_;
-  state state_;
 };
 
 namespace rt {
@@ -346,25 +316,49 @@ struct typed_chan {
     return word::is_seated(w) ? receive_past_seated(m, c, w, to) : receive_from_lone(m, c, w, to);
   }
 
-  static bool try_send(chan_core* c, T* from) {
-    switch (send_slow(c, from, false)) {
-      case chan_result::done:
-        return true;
-      case chan_result::would_block:
+  // In its caller, as a try's select is.
+  [[gnu::always_inline]] static bool try_send(chan_core* c, T* from) {
+    if (M* m = self(); m && c) [[likely]] {
+      const std::uint64_t w = c->word.load(acquire);  // WORD acquire, as in send_slow
+      const stands how = send_stands(*c, w);
+      if (how == stands::ready) {
+        if (send_ready(m, c, w, from)) [[likely]]
+          return true;
+      } else if (how == stands::idle) {
+        cooperate(m);
         return false;
-      case chan_result::closed:
-        break;
+      }
     }
-    throw_send_on_closed();
+    return try_send_slow(c, from);
+  }
+  WEFT_NOINLINE static bool try_send_slow(chan_core* c, T* from) {
+    const chan_result r = send_slow(c, from, false);
+    if (r == chan_result::closed) throw_send_on_closed();
+    return r == chan_result::done;
   }
   // What receive_slow, or receive_until, left in v.
   static try_result<T> result_of(chan_result r, std::optional<T>&& v) {
     if (r == chan_result::done) return try_result<T>(std::move(v));
     return try_result<T>(r == chan_result::closed ? try_result<T>::state::closed : try_result<T>::state::empty);
   }
-  static try_result<T> try_receive(chan_core* c) {
+  [[gnu::always_inline]] static try_result<T> try_receive(chan_core* c) {
+    if (M* m = self(); m && c) [[likely]] {
+      const std::uint64_t w = c->word.load(acquire);  // WORD acquire, as in receive_slow
+      const stands how = receive_stands(*c, w);
+      if (how == stands::ready) {
+        std::optional<T> v;
+        if (receive_ready(m, c, w, &v)) [[likely]]
+          return try_result<T>(std::move(v));
+      } else if (how == stands::idle) {
+        cooperate(m);
+        return try_result<T>(try_result<T>::state::empty);
+      }
+    }
+    return try_receive_slow(c);
+  }
+  WEFT_NOINLINE static try_result<T> try_receive_slow(chan_core* c) {
     std::optional<T> v;
-    chan_result r = receive_slow(c, &v, false);
+    const chan_result r = receive_slow(c, &v, false);
     return result_of(r, std::move(v));
   }
 
@@ -491,12 +485,14 @@ class can_send : public Base {
   }
 
   // Sends if that needs no waiting. False: buffer full, no receiver waiting, or nil; v keeps its value. Throws closed_channel.
-  bool try_send(T&& v) const { return try_send_from(v); }
-  bool try_send(const T& v) const requires std::copy_constructible<T> {
+  [[gnu::always_inline]] bool try_send(T&& v) const { return try_send_from(v); }
+  [[gnu::always_inline]] bool try_send(const T& v) const requires std::copy_constructible<T> {
     T copy(v);
     return try_send_from(copy);
   }
-  bool try_send_from(T& v) const { return typed_chan<T>::try_send(this->core(), std::addressof(v)); }
+  [[gnu::always_inline]] bool try_send_from(T& v) const {
+    return typed_chan<T>::try_send(this->core(), std::addressof(v));
+  }
 
   // Parks until sent or the time has come: then false, and v keeps its value. A value that can be sent at once is, whatever the
   // time. Throws closed_channel.
@@ -541,7 +537,7 @@ class can_receive : public Base {
   }
 
   // Receives if that needs no waiting.
-  try_result<T> try_recv() const { return typed_chan<T>::try_receive(this->core()); }
+  [[gnu::always_inline]] try_result<T> try_recv() const { return typed_chan<T>::try_receive(this->core()); }
 
   // Parks until there is a value, the channel is closed and drained, or the time has come: then is_empty(). On an ordinary thread
   // it polls, at least every millisecond.

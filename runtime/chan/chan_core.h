@@ -92,6 +92,25 @@ enum class chan_result : std::uint8_t { done, closed, would_block };
 inline constexpr std::uint64_t one_both = std::uint64_t{1} << 32 | 1;
 constexpr bool any_both(std::uint64_t both) { return static_cast<std::uint32_t>(both) != 0; }
 
+// How a channel stands for who would not wait, by its word: what is inlined, and what is left to send_slow, receive_slow and select_ops.
+enum class stands : std::uint8_t { idle, ready, complicated };
+
+template <word::kind Ready, word::kind Idle, word::kind IdleToo>
+[[gnu::always_inline]] inline stands stands_by_kind(std::uint64_t w) {
+  const unsigned bit = 1U << word::kind_of(w);  // no switch: a table of jumps is mispredicted
+  if (bit == 1U << Ready) return stands::ready;
+  return bit & (1U << Idle | 1U << IdleToo) ? stands::idle : stands::complicated;
+}
+[[gnu::always_inline]] inline stands send_stands(const chan_core& c, std::uint64_t w) {
+  if (word::kind_of(w) == word::open)
+    return c.capacity != 0 && word::count_of(w) < c.capacity ? stands::ready : stands::idle;
+  return stands_by_kind<word::receiver, word::sender, word::select_sender>(w);
+}
+[[gnu::always_inline]] inline stands receive_stands(const chan_core& c, std::uint64_t w) {
+  if (word::kind_of(w) == word::open) return c.capacity != 0 && word::count_of(w) != 0 ? stands::ready : stands::idle;
+  return stands_by_kind<word::sender, word::receiver, word::select_receiver>(w);
+}
+
 // would_block leaves in *seen, if given, the word by which there was nothing to do.
 WEFT_API chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* seen = nullptr);
 WEFT_API chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* seen = nullptr);

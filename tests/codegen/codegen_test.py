@@ -30,6 +30,10 @@ HOT = {
     "hot_lock": (1, 0, 40, ["weft::mutex::lock_slow"]),
     # The fence stands where membarrier is missing: behind a branch that is not taken.
     "hot_unlock": (1, 1, 55, ["weft::mutex::unlock_slow"]),
+    # A ring's move, and a lone partner's; each also without a locked instruction.
+    "hot_try_send": (2, 0, 290, ["try_send_slow", "weft::rt::cooperate_slow"]),
+    "hot_try_recv": (2, 0, 320, ["try_receive_slow", "weft::rt::cooperate_slow"]),
+    "hot_select_try": (2, 0, 335, ["select_out_of_line", "weft::rt::cooperate_slow"]),
     # Two cases, each with the move of a ring's word, a lone partner and a retry.
     "hot_select_in_vain": (6, 0, 585, ["weft::rt::select_out_of_line"]),
 }
