@@ -20,6 +20,8 @@
 // captured by value in a lambda works. A handle itself may be used by several goroutines at once as long as none assigns to it.
 //
 // Values are received in the order in which they were sent; waiting senders and receivers are served in the order in which they came.
+// All happens as if one operation came after another, also in several channels, and also where one finds nothing: of two goroutines that each send
+// to a channel, and then try to receive from the other's, one succeeds. (len says how it was, and no more.)
 // A value goes from the sender's object to the receiver's in one move when one of them waited, in two through the buffer.
 // T must be nothrow-move-constructible; it need be neither copyable nor default-constructible. When send throws
 // closed_channel, or try_send returns false, `v` has not been moved from.
@@ -219,8 +221,8 @@ struct typed_chan {
     // relaxed, here and in receive_from_ring: a hint, see chan_core.cc, too_early. ring_put looks again.
     if (turn_of(*c, position).load(relaxed) != masked(position)) [[unlikely]]
       return false;
-    // The position is ours. MOVE release -> a select's poll.
-    if (!move(m, c->word, w, word::one_more(w), release)) [[unlikely]]
+    // The position is ours. MOVE release -> a select's poll. SETTLED (sched/biased.h): seq_cst.
+    if (!move(m, c->word, w, word::one_more(w), seq_cst)) [[unlikely]]
       return false;
     if (ring_put(*c, position, from)) [[unlikely]]
       m = self();
@@ -233,8 +235,8 @@ struct typed_chan {
     const std::uint32_t position = word::head_of(w);
     if (turn_of(*c, position).load(relaxed) != masked(position + 1)) [[unlikely]]
       return false;
-    // The position is ours. MOVE release -> a select's poll.
-    if (!move(m, c->word, w, word::one_less(w), release)) [[unlikely]]
+    // The position is ours. MOVE release -> a select's poll; SETTLED.
+    if (!move(m, c->word, w, word::one_less(w), seq_cst)) [[unlikely]]
       return false;
     if (ring_take(*c, position, to)) [[unlikely]]
       m = self();
@@ -319,12 +321,12 @@ struct typed_chan {
   // In its caller, as a try's select is.
   [[gnu::always_inline]] static bool try_send(chan_core* c, T* from) {
     if (M* m = self(); m && c) [[likely]] {
-      const std::uint64_t w = c->word.load(acquire);  // WORD acquire, as in send_slow
+      const std::uint64_t w = c->word.load(seq_cst);  // WORD acquire, as in send_slow; SETTLED
       const stands how = send_stands(*c, w);
       if (how == stands::ready) {
         if (send_ready(m, c, w, from)) [[likely]]
           return true;
-      } else if (how == stands::idle) {
+      } else if (how == stands::idle && is_settled(m, c->word, w)) {
         cooperate(m);
         return false;
       }
@@ -343,13 +345,13 @@ struct typed_chan {
   }
   [[gnu::always_inline]] static try_result<T> try_receive(chan_core* c) {
     if (M* m = self(); m && c) [[likely]] {
-      const std::uint64_t w = c->word.load(acquire);  // WORD acquire, as in receive_slow
+      const std::uint64_t w = c->word.load(seq_cst);  // WORD acquire, as in receive_slow; SETTLED
       const stands how = receive_stands(*c, w);
       if (how == stands::ready) {
         std::optional<T> v;
         if (receive_ready(m, c, w, &v)) [[likely]]
           return try_result<T>(std::move(v));
-      } else if (how == stands::idle) {
+      } else if (how == stands::idle && is_settled(m, c->word, w)) {
         cooperate(m);
         return try_result<T>(try_result<T>::state::empty);
       }

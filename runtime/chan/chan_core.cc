@@ -200,7 +200,8 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* s
     return gave_way(chan_result::would_block);
   };
   for (backoff again(me);; again.pause()) {
-    std::uint64_t w = c->word.load(acquire);  // WORD acquire: the seat of a lone select
+    // WORD acquire: the seat of a lone select. SETTLED, for who may say that there is no room.
+    std::uint64_t w = may_block ? c->word.load(acquire) : load_settled(me.m, c->word);
     switch (word::kind_of(w)) {
       case word::closed:
         return gave_way(chan_result::closed);
@@ -209,8 +210,8 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* s
         if (c->capacity != 0 && count < c->capacity) {
           std::uint32_t head = word::head_of(w);
           if (again.too_early(*c, head + count, head + count)) continue;
-          // Position head + count is ours. MOVE release -> a select's poll. A failure means that another operation took effect.
-          if (!move(me.m, c->word, w, word::one_more(w), release)) continue;
+          // Position head + count is ours. MOVE release -> a select's poll; SETTLED. A failure means that another operation took effect.
+          if (!move(me.m, c->word, w, word::one_more(w), seq_cst)) continue;
           c->ops->ring_put(*c, head + count, from);
           cooperate(self());
           return chan_result::done;
@@ -293,7 +294,8 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
     return gave_way(chan_result::would_block);
   };
   for (backoff again(me);; again.pause()) {
-    std::uint64_t w = c->word.load(acquire);  // WORD acquire: the seat of a lone select; what came before a close
+    // WORD acquire: the seat of a lone select; what came before a close. SETTLED, as in send_slow.
+    std::uint64_t w = may_block ? c->word.load(acquire) : load_settled(me.m, c->word);
     switch (word::kind_of(w)) {
       case word::closed:
       case word::open: {
@@ -301,8 +303,8 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* 
         if (c->capacity != 0 && word::count_of(w) != 0) {
           std::uint32_t head = word::head_of(w);
           if (again.too_early(*c, head, head + 1)) continue;
-          // Position head is ours. MOVE release -> a select's poll.
-          if (!move(me.m, c->word, w, word::one_less(w), release)) continue;
+          // Position head is ours. MOVE release -> a select's poll; SETTLED.
+          if (!move(me.m, c->word, w, word::one_less(w), seq_cst)) continue;
           c->ops->ring_take(*c, head, to);
           cooperate(self());
           return chan_result::done;
@@ -414,15 +416,15 @@ bool close_chan(chan_core* c) {
         return false;
       case word::open: {
         std::uint64_t closed = (w & ~word::kind_mask) | word::closed;
-        // WORD release, here and below: what came before the close, for whoever finds the channel closed.
-        if (move(me.m, c->word, w, closed, release)) return true;
+        // WORD release, here and below: what came before the close, for whoever finds the channel closed. SETTLED as well.
+        if (move(me.m, c->word, w, closed, seq_cst)) return true;
         continue;
       }
       case word::receiver:
       case word::sender: {
         if (word::is_seated(w) && c->word.load(acquire) != w) continue;  // WORD acquire: the seat
-        // acq_rel: and COMMIT acquire, the waiter is ours.
-        if (!move(me.m, c->word, w, without_lone(*c, me, w, true), acq_rel)) continue;
+        // And COMMIT acquire, the waiter is ours.
+        if (!move(me.m, c->word, w, without_lone(*c, me, w, true), seq_cst)) continue;
         waiter* who = who_is_lone(w);
         who->result = outcome::closed;
         ready(me.m, who);
@@ -430,8 +432,8 @@ bool close_chan(chan_core* c) {
       }
       case word::select_receiver:
       case word::select_sender: {
-        // Closed first: a select that still registers will find it so. acq_rel: and the seat, which the word names.
-        if (!move(me.m, c->word, w, word::stamped(word::closed, stamp_of(me)), acq_rel)) continue;
+        // Closed first: a select that still registers will find it so. And WORD acquire: the seat, which the word names.
+        if (!move(me.m, c->word, w, word::stamped(word::closed, stamp_of(me)), seq_cst)) continue;
         if (waiter* who = claim_lone(w).who) {
           who->result = outcome::closed;
           ready(me.m, who);
@@ -441,7 +443,7 @@ bool close_chan(chan_core* c) {
       case word::receivers:
       case word::senders: {
         if (w & word::closing) return false;  // somebody else's close: this one comes second
-        if (!move(me.m, c->word, w, w | word::closing, release)) continue;
+        if (!move(me.m, c->word, w, w | word::closing, seq_cst)) continue;
         // Ours. Helpers or not, it is over only when every waiter has been taken.
         for (;;) {
           section in(me.smr);

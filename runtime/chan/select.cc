@@ -85,7 +85,7 @@ class attempt {
       for (std::size_t i = 0; i < n_; ++i) ops_[i].tried = false;
       std::size_t asked = 0;
       for (;;) {
-        std::size_t which = any_ready(asked);
+        std::size_t which = any_ready(one_moment, asked);
         if (which == no_case) break;
         select_op& op = ops_[which];
         op.both_seen = op.chan->both.load(relaxed);  // relaxed: BOTH
@@ -161,7 +161,8 @@ class attempt {
 
  private:
   // One of the cases that may be ready and have not been tried as they stand, each as likely as the other (a reservoir of one).
-  std::size_t any_ready(std::size_t& asked) {
+  std::size_t any_ready(bool settled, std::size_t& asked) {
+    M* m = self();
     std::size_t found = no_case;
     std::uint32_t ready = 0;
     asked = 0;
@@ -170,7 +171,8 @@ class attempt {
       if (!op.chan) continue;
       ++asked;
       std::uint64_t both = op.chan->both.load(relaxed);
-      std::uint64_t w = op.chan->word.load(relaxed);  // relaxed, both: hints; the try looks for itself
+      // relaxed, both: hints; the try looks for itself. SETTLED, where nothing to be found is an answer.
+      std::uint64_t w = settled ? load_settled(m, op.chan->word) : op.chan->word.load(relaxed);
       if (op.tried && word::same(w, op.seen) && both == op.both_seen) continue;
       if (look_at(*op.chan, w, op.send, any_both(both)) == look::not_ready) continue;
       if (++ready == 1 || random().below(ready) == 0) found = i;

@@ -178,18 +178,19 @@ struct polled {
   bool same = true;
 };
 
-template <std::size_t I, class Case, std::size_t N>
-[[gnu::always_inline]] inline void poll_case(const Case& c, polled<N>& p) {
+template <std::size_t I, bool Otherwise, class Case, std::size_t N>
+[[gnu::always_inline]] inline void poll_case(M* m, const Case& c, polled<N>& p) {
   if constexpr (!Case::is_otherwise) {
     const chan_core* k = c.chan.core();
     if (!k) [[unlikely]]
       return;
-    const std::uint64_t w = k->word.load(acquire);  // MOVE acquire
+    const std::uint64_t w = k->word.load(Otherwise ? seq_cst : acquire);  // MOVE acquire; SETTLED
     p.words[I] = w;
     if (word::kind_of(w) != word::open) p.open = false;
     const stands how = Case::look(*k, w);
     if (how == stands::ready) p.ready |= 1U << I;
     if (how == stands::complicated) p.simple = false;
+    if (Otherwise && how == stands::idle && !is_settled(m, k->word, w)) p.simple = false;
   }
 }
 
@@ -218,7 +219,7 @@ template <bool Otherwise, std::size_t... I, class... Cases>
   if (!m) [[unlikely]]
     return undecided;
   polled<n> p;
-  (poll_case<I>(cases, p), ...);
+  (poll_case<I, Otherwise>(m, cases, p), ...);
   if (!p.simple) [[unlikely]]
     return undecided;
   if (p.ready == 0) {

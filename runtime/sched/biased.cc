@@ -78,6 +78,14 @@ bool move_biased(M* m, biased_word& w, std::uint64_t expected, std::uint64_t des
   }
 }
 
+std::uint64_t load_settled(M* m, biased_word& w, os::call_site s) noexcept {
+  for (;;) {
+    const std::uint64_t v = w.load(seq_cst, s);  // SETTLED
+    if (is_settled(m, w, v)) return v;
+    move_biased(m, w, v, v);  // to what it is: so the flag goes, or the bias is ours by now
+  }
+}
+
 bool make_movable(M* m, biased_word& w, std::uint64_t& expected) noexcept {
   // relaxed: the section looks again
   if (!(expected & bias_flag) || w.at.guard.load(relaxed) == guard_of(m->p)) return true;
@@ -98,8 +106,9 @@ void bias_to(M* m, biased_word& w) noexcept {
   if (!os::sections || !w.at.guard.compare_exchange_strong(g, mine, relaxed, relaxed)) return;
   if (!os::fence_sections()) fence_failed();  // B2
   // I3
-  std::uint64_t v = w.load(relaxed);  // relaxed: the exchange looks for itself, and orders nothing, nor need it
-  while (!(v & bias_flag) && !w.at.word.compare_exchange_weak(v, v | bias_flag, relaxed, relaxed)) {
+  std::uint64_t v = w.load(relaxed);  // relaxed: the exchange looks for itself
+  // SETTLED: who reads no flag has read before this, and what we read after our moves, which are plain stores, comes after it
+  while (!(v & bias_flag) && !w.at.word.compare_exchange_weak(v, v | bias_flag, seq_cst, relaxed)) {
   }
   g = mine;
   w.at.guard.compare_exchange_strong(g, guard_of(m->p), relaxed, relaxed);  // B3. A failure: taken back already

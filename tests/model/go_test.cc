@@ -87,6 +87,39 @@ TEST(go_chan, buffered_two_receivers) {
   both_ways([](bool b) { exchange(b, 2, 1, 4, 2); });
 }
 
+// What is found missing comes later. Two that each do one thing, and then look for the other's by an operation that does not wait: one of them finds
+// it. (Or a wakeup is lost: a value is put into a queue, and a signal found up already; it is being taken down by one who then finds the queue
+// empty.) `biased`: each channel is its mover's P's (sched/biased.h), and its move a plain store.
+void one_finds(const std::function<void(chan<int>&)>& prepare, const std::function<void(chan<int>&)>& act,
+               const std::function<bool(chan<int>&)>& found) {
+  for (bool biased : {false, true})
+    both_ways(
+        [&](bool bound) {
+          auto a = make_chan<int>(1);
+          auto b = make_chan<int>(1);
+          for (auto* c : {&a, &b}) prepare(*c);
+          std::array<bool, 2> saw{};
+          const auto body = [&](int i, chan<int>& mine, chan<int>& others) {
+            if (biased) rt::bias_to(rt::self(), mine.core()->word);
+            act(mine);
+            saw[static_cast<std::size_t>(i)] = found(others);
+          };
+          among(bound, {[&] { body(0, a, b); }, [&] { body(1, b, a); }});
+          sim::require(saw[0] || saw[1], "each found that the other had not come yet");
+        },
+        20'000);
+}
+TEST(go_chan, one_of_two_finds_the_others_value) {
+  one_finds([](chan<int>&) {}, [](chan<int>& c) { c.send(1); }, [](chan<int>& c) { return c.try_recv().has_value(); });
+}
+TEST(go_chan, one_of_two_finds_the_others_room) {
+  one_finds([](chan<int>& c) { c.try_send(1); }, [](chan<int>& c) { c.recv(); },
+            [](chan<int>& c) { return c.try_send(2); });
+}
+TEST(go_chan, one_of_two_finds_the_other_closed) {
+  one_finds([](chan<int>&) {}, [](chan<int>& c) { c.close(); }, [](chan<int>& c) { return c.try_recv().is_closed(); });
+}
+
 // An unbuffered send returns when the receiver has come: what that one did before is to be seen.
 TEST(go_chan, receive_comes_before_the_send_returns) {
   both_ways([](bool bound) {
@@ -257,6 +290,36 @@ TEST(go_select, otherwise_judges_one_moment) {
                     sim::require(!none, "neither was ready, but one always is");
                   }});
   });
+}
+
+// As go_chan.one_of_two_finds..., by a select: inlined, of two cases, and of a list.
+TEST(go_select, one_of_two_finds_the_others_value) {
+  const auto put = [](chan<int>& c) { c.send(1); };
+  const auto nothing = [](chan<int>&) {};
+  one_finds(nothing, put, [](chan<int>& c) {
+    bool none = false;
+    weft::select(on_recv(c), otherwise([&] { none = true; }));
+    return !none;
+  });
+  one_finds(nothing, put, [](chan<int>& c) {
+    auto never = make_chan<int>(1);
+    bool none = false;
+    weft::select(on_recv(c), on_recv(never), otherwise([&] { none = true; }));
+    return !none;
+  });
+  one_finds(nothing, put, [](chan<int>& c) {
+    std::vector<select_case> cases;
+    cases.emplace_back(on_recv(c));
+    return weft::select(cases, otherwise()) == 0;
+  });
+}
+TEST(go_select, one_of_two_finds_the_others_room) {
+  one_finds([](chan<int>& c) { c.try_send(1); }, [](chan<int>& c) { c.recv(); },
+            [](chan<int>& c) {
+              bool none = false;
+              weft::select(on_send(c, 2), otherwise([&] { none = true; }));
+              return !none;
+            });
 }
 
 // The same with room instead of values.
