@@ -25,6 +25,7 @@
 #include "../base/rand.h"
 #include "../os/atomic.h"
 #include "../os/limits.h"
+#include "biased_word.h"
 
 namespace weft::rt {
 
@@ -33,7 +34,6 @@ struct M;
 struct P;
 struct sched;
 struct smr_record;
-struct biased_word;
 
 // What a goroutine waits for; none: it runs, or could; start: it could, and has not run yet.
 enum class wait_reason : std::uint8_t {
@@ -183,8 +183,8 @@ struct P {
   atomic<bool> nag{false};             // sysmon sets and clears: it sleeps; the next runnext here must wake it
   std::int32_t bias_countdown = 0;     // owner: moves of words without a bias until it looks at one (sched/biased.h)
 
-  // Line 1: the ring's head; thieves write it.
-  alignas(64) atomic<std::uint32_t> runq_head{0};
+  // Line 1: the ring's head (sched/runq.h); thieves write it.
+  alignas(64) biased_word runq_head{0};
   // Line 2 on: tail and slots; the owner writes them.
   alignas(64) atomic<std::uint32_t> runq_tail{0};
   std::uint64_t next_id = 0;  // owner: goroutine ids in hand, [next_id, last_id)

@@ -247,7 +247,7 @@ void yield() {
   if (left < 0 || p->attention.load(relaxed) || p->runnext.load(relaxed) || p->inbox.load(relaxed) ||
       deque::own_size(p) != 0 || m->curg->affinity.load(relaxed) != m->s) [[unlikely]]
     return yield_slow(m);
-  G* to = runq::get(p);
+  G* to = runq::get(m, p);
   if (!to || (to->affinity.load(relaxed) != m->s && !eligible(m, to))) [[unlikely]]
     return yield_slow(m);
   p->budget.store(left, relaxed);

@@ -37,20 +37,22 @@ G* steal_runnext(P* p) {
 
 namespace runq {
 
-G* steal_into(P* dst, P* src) {
+G* steal_into(M* m, P* dst, P* src) {
   std::uint32_t to = dst->runq_tail.load(relaxed);  // relaxed: ours
   for (;;) {
-    std::uint32_t h = src->runq_head.load(relaxed);  // relaxed: a stale head fails the exchange
+    const std::uint64_t w = src->runq_head.load(relaxed);  // relaxed: a stale head fails the move
+    const std::uint32_t h = head::of(w);
     std::uint32_t t = src->runq_tail.load(acquire);  // RUNQ-PUBLISH acquire <- put: the slots up to t
     std::uint32_t n = t - h;
     n -= n / 2;
     if (n == 0) return nullptr;
     if (n > capacity / 2) continue;  // h and t are of different moments: t may even be the older one
     // dst's owner is here, so its ring is empty or nearly so; never overfill it.
-    std::uint32_t room = capacity - (to - dst->runq_head.load(acquire));  // RUNQ-CONSUME acquire <- takers from dst
+    std::uint32_t room =
+        capacity - (to - head::of(dst->runq_head.load(acquire)));  // RUNQ-CONSUME acquire <- takers from dst
     if (n > room + 1) n = room + 1;
     const os::moment read = os::this_moment();
-    // Up to the first one that is bound to a P. (The slots may be stale, the Gs recycled: then the exchange below fails.)
+    // Up to the first one that is bound to a P. (The slots may be stale, the Gs recycled: then the move below fails.)
     G* last = nullptr;
     for (std::uint32_t i = 0; i < n; ++i) {
       G* g = src->runq[(h + i) % capacity].load(relaxed);
@@ -66,7 +68,7 @@ G* steal_into(P* dst, P* src) {
     }
     if (n == 0) return nullptr;
     // RUNQ-CONSUME release -> acquire in put: our reads come before the slots' reuse. A failure means that others took some.
-    if (!src->runq_head.compare_exchange_strong(h, h + n, release, relaxed)) continue;
+    if (!move(m, src->runq_head, w, head::at(h + n), release)) continue;
     for (std::uint32_t i = 0; i < n; ++i) os::plain_read(&src->runq[(h + i) % capacity], read);
     if (n > 1) dst->runq_tail.store(to + n - 1, release);  // RUNQ-PUBLISH release
     return last;

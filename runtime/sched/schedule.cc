@@ -40,7 +40,7 @@ void queue_local(M* m, G* g) {
   // Full. Half of the ring goes with it, so that the next 127 puts are cheap again, and others can take their share.
   g_list batch;
   for (std::uint32_t i = 0; i < runq::capacity / 2; ++i) {
-    G* old = runq::get(p);
+    G* old = runq::get(m, p);
     if (!old) break;
     batch.push_back(old);
   }
@@ -114,7 +114,7 @@ bool eligible(M* m, G* g) {
 namespace {
 
 G* ring(M* m) {
-  while (G* g = runq::get(m->p))
+  while (G* g = runq::get(m, m->p))
     if (eligible(m, g)) return g;
   return nullptr;
 }

@@ -166,7 +166,7 @@ G* spin(M* m, std::uint32_t rounds) {
       P* victim = proc(s, start + i < n ? start + i : start + i - n);
       if (victim == p) continue;
       if (runq::size(victim) != 0)
-        if (G* g = runq::steal_into(p, victim)) return g;
+        if (G* g = runq::steal_into(m, p, victim)) return g;
       if (deque::size(victim) == 0) continue;
       if (away)
         held_back = true;

@@ -97,7 +97,7 @@ bool look(sched* s, bool may_steal) {
     bool there = has_runnext(p);
     bool waits = waiting(p) != 0;
     // The deque's head moves by thieves alone: what the owner does not come down to waits there, however much it runs.
-    std::uint32_t head = p->runq_head.load(relaxed) + p->deque_head.load(relaxed);
+    std::uint32_t head = runq::head::of(p->runq_head.load(relaxed)) + p->deque_head.load(relaxed);
     std::uint32_t rounds = p->rounds.load(relaxed);
     std::int32_t budget = p->budget.load(relaxed);
     any = any || there || waits;

@@ -121,7 +121,7 @@ void delete_p(P* p) {
 void drain(sched* s, P* p) {
   g_list batch;
   if (G* g = take_runnext(p)) batch.push_back(g);
-  while (G* g = runq::get(p)) batch.push_back(g);
+  while (G* g = runq::get(nullptr, p)) batch.push_back(g);
   deque::take_oldest(p, deque::capacity, batch);
   waiter* w = p->inbox.exchange(nullptr, acquire);  // INBOX acquire <- ready_bound
   while (w) {

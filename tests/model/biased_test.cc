@@ -3,34 +3,20 @@
 // Biased words (sched/biased.h): no move is lost, whoever has the bias meanwhile; and what is written before a move is read behind the next.
 
 #include <array>
-#include <memory>
 
 #include "model.h"
 #include "runtime/sched/biased.h"
-#include "runtime/sched/stamp.h"
 #include "runtime/weft/weft.h"
+#include "tests/support/bare_p.h"
 
 namespace weft::rt {
 namespace {
 
 using weft_test::check_all;
 using weft_test::check_some;
+using weft_test::held_p;
 
 constexpr std::uint64_t one = 16;  // above kind and flag
-
-// An M that holds a P, and no more than what a move asks of them.
-class holder {
- public:
-  holder() : p_(std::make_unique<P>()), m_(std::make_unique<M>()) {
-    p_->stamp = new_stamp_range();
-    m_->p = p_.get();
-  }
-  M* m() const { return m_.get(); }
-
- private:
-  std::unique_ptr<P> p_;
-  std::unique_ptr<M> m_;
-};
 
 void add(M* m, biased_word& w, int times, std::memory_order ok = relaxed) {
   for (int i = 0; i < times;) {
@@ -45,7 +31,7 @@ std::uint64_t count(const biased_word& w) { return (w.load(acquire) & ~bias_flag
 TEST(biased, taken_back_by_a_thread) {
   const auto body = [](int each) {
     biased_word w(0);
-    holder a;
+    held_p a;
     sim::thread owner([&] {
       bias_to(a.m(), w);
       add(a.m(), w, each);
@@ -63,7 +49,7 @@ TEST(biased, taken_back_by_a_thread) {
 TEST(biased, two_owners) {
   const auto body = [](int each) {
     biased_word w(0);
-    std::array<holder, 2> p;
+    std::array<held_p, 2> p;
     const auto use = [&](M* m) {
       for (int i = 0; i < each; ++i) {
         bias_to(m, w);
@@ -84,7 +70,7 @@ TEST(biased, given_taken_and_forbidden) {
   check_some(
       [] {
         biased_word w(0);
-        std::array<holder, 2> p;
+        std::array<held_p, 2> p;
         sim::thread second([&] { add(p[1].m(), w, 3); });
         sim::thread third([&] { add(nullptr, w, 2); });
         add(p[0].m(), w, 3);
@@ -100,7 +86,7 @@ TEST(biased, goes_with_its_p) {
   check_some(
       [] {
         biased_word w(0);
-        holder a;
+        held_p a;
         M second;
         sim::thread other([&] { add(nullptr, w, 2); });
         bias_to(a.m(), w);
@@ -123,7 +109,7 @@ TEST(biased, goes_with_its_p) {
 TEST(biased, orders_what_it_guards) {
   const auto body = [](int each) {
     biased_word w(0);
-    std::array<holder, 2> p;
+    std::array<held_p, 2> p;
     plain<int> guarded{0};
     const auto use = [&](M* m, bool bias) {
       for (int i = 0; i < each; ++i) {
@@ -185,7 +171,7 @@ TEST(biased, not_where_there_are_no_sections) {
   check_some(
       [] {
         biased_word w(0);
-        holder a;
+        held_p a;
         bias_to(a.m(), w);
         sim::thread other([&] { add(nullptr, w, 2); });
         add(a.m(), w, 4);
@@ -211,7 +197,7 @@ TEST(biased, nobody_waits_for_who_is_stopped) {
       p.schedules = static_cast<std::uint64_t>(weft_test::scaled(2'000));
       const sim::report r = sim::explore(p, [] {
         biased_word w(0);
-        std::array<holder, 3> who;
+        std::array<held_p, 3> who;
         sim::thread stopped([&] {
           for (int i = 0; i < 2; ++i) {
             bias_to(who[0].m(), w);

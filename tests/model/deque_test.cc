@@ -305,7 +305,7 @@ void waiting_in_the_deque() {
   sim::thread looks([&] { sim::require(waiting(p.get()) != 0, "one waits all the time"); });
   for (std::size_t i = 1; i < 3; ++i) {
     runq::put(p.get(), all.make(i));
-    all.take(runq::get(p.get()));
+    all.take(runq::get(nullptr, p.get()));
   }
   looks.join();
   drain(p.get(), all);
@@ -323,7 +323,7 @@ void waiting_in_the_ring() {
     all.take(deque::pop(p.get()));
   }
   looks.join();
-  all.take(runq::get(p.get()));
+  all.take(runq::get(nullptr, p.get()));
   all.all_taken(3);
 }
 TEST(deque, what_waits_in_the_ring_is_not_overlooked_beside_a_busy_deque) { check_all(waiting_in_the_ring); }

@@ -81,18 +81,18 @@ void owner_and_thief() {
   sim::thread thief([&] {
     auto mine = weft_test::bare_p();
     for (int k = 0; k < 2; ++k) {
-      take(runq::steal_into(mine.get(), p.get()));
-      while (G* g = runq::get(mine.get())) take(g);
+      take(runq::steal_into(nullptr, mine.get(), p.get()));
+      while (G* g = runq::get(nullptr, mine.get())) take(g);
     }
   });
   std::size_t made = 0;
   for (; made < 3; ++made) put(made);
   for (; made < 7; ++made) {
-    take(runq::get(p.get()));
+    take(runq::get(nullptr, p.get()));
     put(made);
   }
   thief.join();
-  while (G* g = runq::get(p.get())) take(g);
+  while (G* g = runq::get(nullptr, p.get())) take(g);
   for (std::size_t i = 0; i < made; ++i) sim::require(taken[i] == 1, "lost");
 }
 
@@ -101,7 +101,7 @@ TEST(planted, runq_publishes_by_a_relaxed_store) {
             owner_and_thief);
 }
 TEST(planted, runq_thief_does_not_check_that_head_stood_still) {
-  must_find("runtime/sched/runq.cc", "src->runq_head.compare_exchange_strong", "cas", "drop", owner_and_thief);
+  must_find("runtime/sched/runq.cc", "move(m, src->runq_head", "cas", "drop", owner_and_thief);
 }
 
 // Deque. Of two, the thief takes the lower by its exchange, and comes to the last one.

@@ -55,7 +55,7 @@ std::set<std::string> windows(const std::function<void()>& body, plan p = {}) {
 // What a thief may do to another's P.
 void rob(rt::P* victim) {
   auto mine = weft_test::bare_p();
-  rt::runq::steal_into(mine.get(), victim);
+  rt::runq::steal_into(nullptr, mine.get(), victim);
   rt::steal_runnext(victim);
 }
 
@@ -66,7 +66,7 @@ TEST(progress, run_queue_owner_stopped) {
     weft_test::numbered_gs gs(4);
     for (std::size_t i = 0; i < 3; ++i) runq::put(p.get(), gs[i]);
     sim::thread owner([&] {
-      runq::get(p.get());
+      runq::get(nullptr, p.get());
       runq::put(p.get(), gs[3]);
       put_runnext(p.get(), gs[0]);
       take_runnext(p.get());
@@ -86,12 +86,12 @@ TEST(progress, run_queue_thief_stopped) {
     for (std::size_t i = 0; i < 3; ++i) runq::put(p.get(), gs[i]);
     sim::thread thief([&] { rob(p.get()); });
     for (std::size_t i = 3; i < 5; ++i) {
-      runq::get(p.get());
+      runq::get(nullptr, p.get());
       runq::put(p.get(), gs[i]);
       put_runnext(p.get(), gs[0]);
       take_runnext(p.get());
     }
-    while (runq::get(p.get())) {
+    while (runq::get(nullptr, p.get())) {
     }
     thief.join();
   });

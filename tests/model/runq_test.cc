@@ -4,6 +4,7 @@
 // goroutine is only its waiter half here; what is "written to it" is its slot, which is plain.
 
 #include <array>
+#include <optional>
 
 #include "model.h"
 #include "runtime/sched/runq.h"
@@ -15,6 +16,7 @@ namespace {
 using weft_test::bare_p;
 using weft_test::check_all;
 using weft_test::check_some;
+using weft_test::held_p;
 
 // Goroutines that know how often they were taken.
 class items {
@@ -41,13 +43,13 @@ class items {
 };
 
 void start_at(P* p, std::uint32_t position) {
-  p->runq_head.store(position, relaxed);
+  p->runq_head.store(runq::head::at(position), relaxed);
   p->runq_tail.store(position, relaxed);
 }
 
 void drain(P* p, items& all) {
   all.take(take_runnext(p));
-  while (G* g = runq::get(p)) all.take(g);
+  while (G* g = runq::get(nullptr, p)) all.take(g);
 }
 
 // RUNQ-PUBLISH
@@ -56,12 +58,12 @@ void publish() {
   items all(3);
   sim::thread thief([&] {
     auto mine = bare_p();
-    all.take(runq::steal_into(mine.get(), p.get()));
+    all.take(runq::steal_into(nullptr, mine.get(), p.get()));
     drain(mine.get(), all);
   });
   runq::put(p.get(), all.make(0));
   runq::put(p.get(), all.make(1));
-  all.take(runq::get(p.get()));
+  all.take(runq::get(nullptr, p.get()));
   thief.join();
   drain(p.get(), all);
   all.all_taken(2);
@@ -75,12 +77,12 @@ void steal_what_was_stolen() {
   items all(3);
   for (std::size_t i = 0; i < 3; ++i) runq::put(p.get(), all.make(i));
   sim::thread first([&] {
-    all.take(runq::steal_into(q.get(), p.get()));
-    all.take(runq::get(q.get()));
+    all.take(runq::steal_into(nullptr, q.get(), p.get()));
+    all.take(runq::get(nullptr, q.get()));
   });
   sim::thread second([&] {
     auto mine = bare_p();
-    all.take(runq::steal_into(mine.get(), q.get()));
+    all.take(runq::steal_into(nullptr, mine.get(), q.get()));
     drain(mine.get(), all);
   });
   first.join();
@@ -100,10 +102,10 @@ void reuse() {
   std::size_t made = 4;
   sim::thread thief([&] {
     auto mine = bare_p();
-    all.take(runq::steal_into(mine.get(), p.get()));
+    all.take(runq::steal_into(nullptr, mine.get(), p.get()));
     drain(mine.get(), all);
   });
-  all.take(runq::get(p.get()));
+  all.take(runq::get(nullptr, p.get()));
   for (; made < 7; ++made)
     if (!runq::put(p.get(), all.make(made))) break;
   thief.join();
@@ -124,11 +126,11 @@ void reuse_by_a_theft() {
   for (std::size_t i = 4; i < 8; ++i) runq::put(full.get(), all.make(i));
   sim::thread thief([&] {
     auto mine = bare_p();
-    all.take(runq::steal_into(mine.get(), p.get()));
+    all.take(runq::steal_into(nullptr, mine.get(), p.get()));
     drain(mine.get(), all);
   });
-  while (G* g = runq::get(p.get())) all.take(g);
-  for (int k = 0; k < 2; ++k) all.take(runq::steal_into(p.get(), full.get()));
+  while (G* g = runq::get(nullptr, p.get())) all.take(g);
+  for (int k = 0; k < 2; ++k) all.take(runq::steal_into(nullptr, p.get(), full.get()));
   thief.join();
   drain(p.get(), all);
   drain(full.get(), all);
@@ -146,7 +148,7 @@ void two_thieves() {
   auto steal = [&] {
     auto mine = bare_p();
     for (int k = 0; k < 2; ++k) {
-      all.take(runq::steal_into(mine.get(), p.get()));
+      all.take(runq::steal_into(nullptr, mine.get(), p.get()));
       drain(mine.get(), all);
     }
   };
@@ -154,7 +156,7 @@ void two_thieves() {
   sim::thread b(steal);
   std::size_t made = 4;
   for (int k = 0; k < 3; ++k) {
-    all.take(runq::get(p.get()));
+    all.take(runq::get(nullptr, p.get()));
     if (made < 8 && runq::put(p.get(), all.make(made))) ++made;
   }
   a.join();
@@ -163,6 +165,40 @@ void two_thieves() {
   all.all_taken(made);
 }
 TEST(runq, two_thieves) { check_some(two_thieves, 100'000); }
+
+// With the head biased to the owner's P, from the start or again in the middle: BIAS keeps thieves and his plain stores apart, RUNQ-CONSUME as ever.
+void biased(int thieves, std::size_t rounds) {
+  held_p owner;
+  P* p = owner.p();
+  bias_to(owner.m(), p->runq_head);
+  items all(10);
+  std::size_t made = 0;
+  for (; made < 3; ++made) runq::put(p, all.make(made));
+  const auto steal = [&] {
+    held_p mine;
+    all.take(runq::steal_into(mine.m(), mine.p(), p));
+    while (G* g = runq::get(mine.m(), mine.p())) all.take(g);
+  };
+  sim::thread first(steal);
+  std::optional<sim::thread> second;
+  if (thieves == 2) second.emplace(steal);
+  for (std::size_t k = 0; k < rounds; ++k) {
+    all.take(runq::get(owner.m(), p));
+    if (runq::put(p, all.make(made))) ++made;
+    if (k == 1) bias_to(owner.m(), p->runq_head);
+  }
+  first.join();
+  if (second) second->join();
+  while (G* g = runq::get(owner.m(), p)) all.take(g);
+  all.all_taken(made);
+}
+TEST(runq, biased) {
+  check_all([] { biased(1, 1); }, {.preemptions = 2, .spurious = 0});
+  check_some([] { biased(1, 5); }, 100'000, {.spurious = 2});
+}
+TEST(runq, biased_two_thieves) {
+  check_some([] { biased(2, 5); }, 100'000, {.spurious = 2});
+}
 
 // RUNNEXT, RUNNEXT-CLAIM
 void claim_runnext() {

@@ -27,9 +27,9 @@ struct load {
 };
 
 void run_load(load l, int n, std::uint64_t seed) {
-  auto owner = bare_p();
-  P* p = owner.get();
-  p->runq_head.store(l.start, relaxed);
+  const weft_test::held_p owner;
+  P* p = owner.p();
+  p->runq_head.store(runq::head::at(l.start), relaxed);
   p->runq_tail.store(l.start, relaxed);
   every_item_once items(n);
   std::atomic<bool> over{false};
@@ -40,14 +40,14 @@ void run_load(load l, int n, std::uint64_t seed) {
     thieves.emplace_back([&] {
       auto mine = bare_p();
       while (!over) {
-        G* g = runq::steal_into(mine.get(), p);
+        G* g = runq::steal_into(nullptr, mine.get(), p);
         if (g == nullptr) {
           cpu_relax();
           continue;
         }
         items.take(g);
         ++stolen;
-        while ((g = runq::get(mine.get())) != nullptr) {
+        while ((g = runq::get(nullptr, mine.get())) != nullptr) {
           items.take(g);
           ++stolen;
         }
@@ -79,7 +79,7 @@ void run_load(load l, int n, std::uint64_t seed) {
         break;
       case 2:
         for (std::uint32_t k = 0; k < how_many; ++k)
-          if (G* g = runq::get(p)) items.take(g);
+          if (G* g = runq::get(owner.m(), p)) items.take(g);
         break;
       case 3:  // as ready does when runnext is taken: the one before goes to the ring
       case 4: {
@@ -91,13 +91,14 @@ void run_load(load l, int n, std::uint64_t seed) {
       }
       default:
         if (G* g = take_runnext(p)) items.take(g);
+        if (r.below(16) == 0) bias_to(owner.m(), p->runq_head);  // until the next thief
     }
   }
   if (G* g = take_runnext(p)) items.take(g);
-  while (G* g = runq::get(p)) items.take(g);
+  while (G* g = runq::get(owner.m(), p)) items.take(g);
   over = true;
   for (auto& t : thieves) t.join();
-  while (G* g = runq::get(p)) items.take(g);
+  while (G* g = runq::get(owner.m(), p)) items.take(g);
   items.check();
   std::printf("%d items, %ld stolen from the ring, %ld from runnext\n", n, stolen.load(), runnext_stolen.load());
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// A P outside of any run, and Gs that only have a number: enough for the run queue.
+// A P outside of any run, an M that holds it, and Gs that only have a number: enough for the run queue.
 
 #pragma once
 
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "runtime/sched/runq.h"
+#include "runtime/sched/stamp.h"
 
 namespace weft_test {
 
@@ -17,6 +18,22 @@ inline std::unique_ptr<weft::rt::P> bare_p() {
   if (!weft::os::asymmetric_fences) p->claim.store(weft::rt::claim::fenced, weft::relaxed);
   return p;
 }
+
+// A P, and an M of the thread that makes it, with what a move of a biased word asks of them.
+class held_p {
+ public:
+  held_p() : p_(bare_p()), m_(std::make_unique<weft::rt::M>()) {
+    p_->stamp = weft::rt::new_stamp_range();
+    m_->p = p_.get();
+    if (weft::os::sections) m_->section = weft::os::section_slot_of_thread();
+  }
+  weft::rt::P* p() const { return p_.get(); }
+  weft::rt::M* m() const { return m_.get(); }
+
+ private:
+  std::unique_ptr<weft::rt::P> p_;
+  std::unique_ptr<weft::rt::M> m_;
+};
 
 // The waiter half of n Gs is all there is of them. Free to be stolen: their affinity is that of a bare P, null.
 class numbered_gs {

@@ -21,7 +21,7 @@ constexpr auto starts = weft_test::starts(capacity);
 class ring : public ::testing::TestWithParam<std::uint32_t> {
  protected:
   ring() : owned_(bare_p()), p(owned_.get()) {
-    p->runq_head.store(GetParam(), relaxed);
+    p->runq_head.store(runq::head::at(GetParam()), relaxed);
     p->runq_tail.store(GetParam(), relaxed);
   }
   void fill(std::uint32_t n, std::uint64_t from = 0) {
@@ -39,17 +39,17 @@ INSTANTIATE_TEST_SUITE_P(runq, ring, ::testing::ValuesIn(starts));
 
 TEST_P(ring, an_empty_one_gives_nothing) {
   EXPECT_EQ(runq::size(p), 0u);
-  EXPECT_EQ(runq::get(p), nullptr);
+  EXPECT_EQ(runq::get(nullptr, p), nullptr);
   auto thief = bare_p();
-  EXPECT_EQ(runq::steal_into(thief.get(), p), nullptr);
+  EXPECT_EQ(runq::steal_into(nullptr, thief.get(), p), nullptr);
 }
 
 TEST_P(ring, gives_what_it_got_first_in_first_out) {
   for (const std::uint32_t n : {1u, 2u, capacity - 1, capacity}) {
     fill(n);
     EXPECT_EQ(runq::size(p), n);
-    for (std::uint32_t i = 0; i < n; ++i) ASSERT_EQ(number_of(runq::get(p)), i);
-    EXPECT_EQ(runq::get(p), nullptr);
+    for (std::uint32_t i = 0; i < n; ++i) ASSERT_EQ(number_of(runq::get(nullptr, p)), i);
+    EXPECT_EQ(runq::get(nullptr, p), nullptr);
   }
 }
 
@@ -57,10 +57,10 @@ TEST_P(ring, a_full_one_refuses_and_is_unharmed) {
   fill(capacity);
   for (int i = 0; i < 3; ++i) EXPECT_FALSE(runq::put(p, number(999)));
   EXPECT_EQ(runq::size(p), capacity);
-  EXPECT_EQ(number_of(runq::get(p)), 0u);
+  EXPECT_EQ(number_of(runq::get(nullptr, p)), 0u);
   EXPECT_TRUE(runq::put(p, number(capacity)));
   EXPECT_FALSE(runq::put(p, number(999)));
-  for (std::uint32_t i = 1; i <= capacity; ++i) ASSERT_EQ(number_of(runq::get(p)), i);
+  for (std::uint32_t i = 1; i <= capacity; ++i) ASSERT_EQ(number_of(runq::get(nullptr, p)), i);
 }
 
 TEST_P(ring, many_laps_with_the_ring_at_every_fill) {
@@ -70,7 +70,7 @@ TEST_P(ring, many_laps_with_the_ring_at_every_fill) {
     while (runq::size(p) < keep) ASSERT_TRUE(runq::put(p, number(in++)));
     for (std::uint32_t i = 0; i < 2 * capacity; ++i) {
       ASSERT_TRUE(runq::put(p, number(in++)));
-      ASSERT_EQ(number_of(runq::get(p)), out++);
+      ASSERT_EQ(number_of(runq::get(nullptr, p)), out++);
     }
   }
 }
@@ -79,18 +79,18 @@ TEST_P(ring, steal_takes_half_rounded_up) {
   for (const std::uint32_t n : {1u, 2u, 3u, 4u, 5u, 17u, capacity - 1, capacity}) {
     for (const std::uint32_t thief_at : starts) {
       auto thief = bare_p();
-      thief->runq_head.store(thief_at, relaxed);
+      thief->runq_head.store(runq::head::at(thief_at), relaxed);
       thief->runq_tail.store(thief_at, relaxed);
       fill(n);
       const std::uint32_t half = (n + 1) / 2;
       // The oldest half; the last of it is handed out, the others are the thief's, in order.
-      EXPECT_EQ(number_of(runq::steal_into(thief.get(), p)), half - 1);
+      EXPECT_EQ(number_of(runq::steal_into(nullptr, thief.get(), p)), half - 1);
       EXPECT_EQ(runq::size(thief.get()), half - 1);
       EXPECT_EQ(runq::size(p), n - half);
-      for (std::uint32_t i = 0; i + 1 < half; ++i) ASSERT_EQ(number_of(runq::get(thief.get())), i);
-      for (std::uint32_t i = half; i < n; ++i) ASSERT_EQ(number_of(runq::get(p)), i);
-      EXPECT_EQ(runq::get(p), nullptr);
-      EXPECT_EQ(runq::get(thief.get()), nullptr);
+      for (std::uint32_t i = 0; i + 1 < half; ++i) ASSERT_EQ(number_of(runq::get(nullptr, thief.get())), i);
+      for (std::uint32_t i = half; i < n; ++i) ASSERT_EQ(number_of(runq::get(nullptr, p)), i);
+      EXPECT_EQ(runq::get(nullptr, p), nullptr);
+      EXPECT_EQ(runq::get(nullptr, thief.get()), nullptr);
     }
   }
 }
@@ -100,12 +100,12 @@ TEST_P(ring, steal_stops_at_a_goroutine_that_is_bound_to_its_p) {
   all[3]->affinity.store(p, relaxed);
   for (std::uint32_t i = 0; i < 6; ++i) ASSERT_TRUE(runq::put(p, all[i]));
   auto thief = bare_p();
-  EXPECT_EQ(all.number_of(runq::steal_into(thief.get(), p)), 2u);
+  EXPECT_EQ(all.number_of(runq::steal_into(nullptr, thief.get(), p)), 2u);
   EXPECT_EQ(runq::size(thief.get()), 2u);
   EXPECT_EQ(runq::size(p), 3u);
-  EXPECT_EQ(runq::steal_into(thief.get(), p), nullptr);
+  EXPECT_EQ(runq::steal_into(nullptr, thief.get(), p), nullptr);
   EXPECT_EQ(runq::size(p), 3u);
-  for (std::size_t i = 3; i < 6; ++i) EXPECT_EQ(all.number_of(runq::get(p)), i);
+  for (std::size_t i = 3; i < 6; ++i) EXPECT_EQ(all.number_of(runq::get(nullptr, p)), i);
 }
 
 TEST_P(ring, steal_never_overfills_the_thief) {
@@ -114,11 +114,12 @@ TEST_P(ring, steal_never_overfills_the_thief) {
     for (std::uint32_t i = 0; i < capacity - room; ++i) ASSERT_TRUE(runq::put(thief.get(), number(1'000 + i)));
     fill(capacity);
     const std::uint32_t taken = std::min(capacity / 2, room + 1);
-    EXPECT_EQ(number_of(runq::steal_into(thief.get(), p)), taken - 1);
+    EXPECT_EQ(number_of(runq::steal_into(nullptr, thief.get(), p)), taken - 1);
     EXPECT_EQ(runq::size(thief.get()), capacity - room + taken - 1);
-    for (std::uint32_t i = 0; i < capacity - room; ++i) ASSERT_EQ(number_of(runq::get(thief.get())), 1'000 + i);
-    for (std::uint32_t i = 0; i + 1 < taken; ++i) ASSERT_EQ(number_of(runq::get(thief.get())), i);
-    while (runq::get(p) != nullptr) {
+    for (std::uint32_t i = 0; i < capacity - room; ++i)
+      ASSERT_EQ(number_of(runq::get(nullptr, thief.get())), 1'000 + i);
+    for (std::uint32_t i = 0; i + 1 < taken; ++i) ASSERT_EQ(number_of(runq::get(nullptr, thief.get())), i);
+    while (runq::get(nullptr, p) != nullptr) {
     }
   }
 }
