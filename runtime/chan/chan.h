@@ -101,27 +101,37 @@ struct typed_chan {
     for (; turn.load(acquire) != wanted; waited = true) wait_turn(turn, wanted);
     return waited;
   }
-  // Both: true if the caller may be on another M now, as it had to wait for the slot, or T's move did something of its own.
-  static bool ring_put(chan_core& c, std::uint32_t position, void* from) {
-    slot& s = at(c, position);
-    // RING-FREE acquire <- ring_take: the slot has been emptied. Weaker, we could write under its reader.
-    const bool waited = wait_for(s.turn, masked(position));
+  // True: the caller may be on another M now, as T's move may have done something of its own; so are those of ring_put and ring_take, which
+  // may have to wait for the slot.
+  static constexpr bool moves_away = !std::is_trivially_move_constructible_v<T>;
+  // The slot of a position that is the caller's, its turn seen by an acquire.
+  [[gnu::always_inline]] static void fill(slot& s, std::uint32_t position, void* from) {
     os::plain_write(s.room);
     os::plain_write(from);
     new (s.room) T(std::move(*static_cast<T*>(from)));
-    s.turn.store(masked(position + 1), release);  // RING-FULL release -> acquire in ring_take. Carries the value.
-    return waited || !std::is_trivially_move_constructible_v<T>;
+    s.turn.store(masked(position + 1), release);  // RING-FULL release -> acquire by who empties it. Carries the value.
   }
-  static bool ring_take(chan_core& c, std::uint32_t position, void* to) {
-    slot& s = at(c, position);
-    const bool waited = wait_for(s.turn, masked(position + 1));  // RING-FULL acquire <- ring_put.
+  [[gnu::always_inline]] static void empty(const chan_core& c, slot& s, std::uint32_t position, void* to) {
     os::plain_write(s.room);
     os::plain_write(to);
     T* v = std::launder(reinterpret_cast<T*>(s.room));
     static_cast<std::optional<T>*>(to)->emplace(std::move(*v));
     v->~T();
-    s.turn.store(masked(position + c.ring_mask + 1), release);  // RING-FREE release -> acquire in ring_put, a lap later
-    return waited || !std::is_trivially_move_constructible_v<T>;
+    s.turn.store(masked(position + c.ring_mask + 1),
+                 release);  // RING-FREE release -> acquire by who fills it, a lap later
+  }
+  static bool ring_put(chan_core& c, std::uint32_t position, void* from) {
+    slot& s = at(c, position);
+    // RING-FREE acquire <- empty: the slot has been emptied. Weaker, we could write under its reader.
+    const bool waited = wait_for(s.turn, masked(position));
+    fill(s, position, from);
+    return waited || moves_away;
+  }
+  static bool ring_take(chan_core& c, std::uint32_t position, void* to) {
+    slot& s = at(c, position);
+    const bool waited = wait_for(s.turn, masked(position + 1));  // RING-FULL acquire <- fill.
+    empty(c, s, position, to);
+    return waited || moves_away;
   }
   static void destroy(chan_core* c) {
     if (word::is_list(c->word.load(relaxed))) drop_list(c);  // relaxed: as below
@@ -162,7 +172,7 @@ struct typed_chan {
       return false;
     waiter* r = word::waiter_of(w);
     hand_over(r->slot, from);
-    if constexpr (!std::is_trivially_move_constructible_v<T>) m = self();
+    if constexpr (moves_away) m = self();
     ready(m, r);
     cooperate(m);
     return true;
@@ -175,7 +185,7 @@ struct typed_chan {
       return false;
     waiter* s = word::waiter_of(w);
     hand_over(to, s->slot);
-    if constexpr (!std::is_trivially_move_constructible_v<T>) m = self();
+    if constexpr (moves_away) m = self();
     ready(m, s);
     cooperate(m);
     return true;
@@ -191,7 +201,7 @@ struct typed_chan {
     if (!move(m, c->word, w, word::ring(word::open, r.position, 0), relaxed)) [[unlikely]]
       return false;
     hand_over(r.who->slot, from);
-    if constexpr (!std::is_trivially_move_constructible_v<T>) m = self();
+    if constexpr (moves_away) m = self();
     ready(m, r.who);
     cooperate(m);
     return true;
@@ -218,14 +228,16 @@ struct typed_chan {
   // Into a ring that has room.
   [[gnu::always_inline]] static bool send_to_ring(M* m, chan_core* c, std::uint64_t w, T* from) {
     const std::uint32_t position = word::head_of(w) + word::count_of(w);
-    // relaxed, here and in receive_from_ring: a hint, see chan_core.cc, too_early. ring_put looks again.
-    if (turn_of(*c, position).load(relaxed) != masked(position)) [[unlikely]]
+    slot& s = at(*c, position);
+    // RING-FREE acquire <- empty. If the move finds w still there, the position is ours, and has been free for us alone since this look; not yet
+    // free: chan_core.cc, too_early.
+    if (s.turn.load(acquire) != masked(position)) [[unlikely]]
       return false;
     // The position is ours. MOVE release -> a select's poll. SETTLED (sched/biased.h): seq_cst.
     if (!move(m, c->word, w, word::one_more(w), seq_cst)) [[unlikely]]
       return false;
-    if (ring_put(*c, position, from)) [[unlikely]]
-      m = self();
+    fill(s, position, from);
+    if constexpr (moves_away) m = self();
     cooperate(m);
     return true;
   }
@@ -233,13 +245,14 @@ struct typed_chan {
   // Out of one that is not empty.
   [[gnu::always_inline]] static bool receive_from_ring(M* m, chan_core* c, std::uint64_t w, std::optional<T>* to) {
     const std::uint32_t position = word::head_of(w);
-    if (turn_of(*c, position).load(relaxed) != masked(position + 1)) [[unlikely]]
+    slot& s = at(*c, position);
+    if (s.turn.load(acquire) != masked(position + 1)) [[unlikely]]  // RING-FULL acquire <- fill, as in send_to_ring
       return false;
     // The position is ours. MOVE release -> a select's poll; SETTLED.
     if (!move(m, c->word, w, word::one_less(w), seq_cst)) [[unlikely]]
       return false;
-    if (ring_take(*c, position, to)) [[unlikely]]
-      m = self();
+    empty(*c, s, position, to);
+    if constexpr (moves_away) m = self();
     cooperate(m);
     return true;
   }
@@ -273,7 +286,7 @@ struct typed_chan {
           return true;
       }
     }
-    return send_slow(c, from, true) == chan_result::done;
+    return send_slow(c, from, true, true) == chan_result::done;
   }
 
   // True: `to` has a value. False: closed and drained.
@@ -305,7 +318,7 @@ struct typed_chan {
           return true;
       }
     }
-    return receive_slow(c, to, true) == chan_result::done;
+    return receive_slow(c, to, true, true) == chan_result::done;
   }
 
   // For a select's poll: w says that a lone receiver waits or that there is room; that a lone sender waits or that there is a value.

@@ -32,8 +32,8 @@
 //                 closed there                                                       done before the close            go_chan.close_*
 //   MOVE          send and receive by the ring       a select's poll: two words read what came before, in other       go_select, otherwise_*
 //                                                    one after the other             channels
-//   RING-FULL     ring_put                           ring_take                       the value                        chan_small, buffer*
-//   RING-FREE     ring_take                          ring_put                        the slot has been emptied        chan_large, ring_goes_round
+//   RING-FULL     fill                               ring_take, receive_from_ring    the value                        chan_small, buffer*
+//   RING-FREE     empty                              ring_put, send_to_ring          the slot has been emptied        chan_large, ring_goes_round
 //   LIST-*        see wait_list.h
 //
 // A partner takes a lone waiter away by an exchange that acquires, and passes nothing on: what it gives the waiter goes by ready. (That
@@ -111,9 +111,12 @@ template <word::kind Ready, word::kind Idle, word::kind IdleToo>
   return stands_by_kind<word::sender, word::receiver, word::select_receiver>(w);
 }
 
-// would_block leaves in *seen, if given, the word by which there was nothing to do.
-WEFT_API chan_result send_slow(chan_core* c, void* from, bool may_block, std::uint64_t* seen = nullptr);
-WEFT_API chan_result receive_slow(chan_core* c, void* to, bool may_block, std::uint64_t* seen = nullptr);
+// `tried`: the caller, if it is a goroutine, has just tried what is inlined, in vain. would_block leaves in *seen, if given, the word by which there was
+// nothing to do.
+WEFT_API chan_result send_slow(chan_core* c, void* from, bool may_block, bool tried = false,
+                               std::uint64_t* seen = nullptr);
+WEFT_API chan_result receive_slow(chan_core* c, void* to, bool may_block, bool tried = false,
+                                  std::uint64_t* seen = nullptr);
 // With a deadline (timer_chan.cc): would_block is its passing.
 WEFT_API chan_result send_until(chan_core* c, void* from, std::int64_t when_ns);
 WEFT_API chan_result receive_until(chan_core* c, void* to, std::int64_t when_ns);

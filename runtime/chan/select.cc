@@ -89,8 +89,8 @@ class attempt {
         if (which == no_case) break;
         select_op& op = ops_[which];
         op.both_seen = op.chan->both.load(relaxed);  // relaxed: BOTH
-        chan_result r =
-            op.send ? send_slow(op.chan, op.slot, false, &op.seen) : receive_slow(op.chan, op.slot, false, &op.seen);
+        chan_result r = op.send ? send_slow(op.chan, op.slot, false, false, &op.seen)
+                                : receive_slow(op.chan, op.slot, false, false, &op.seen);
         if (r != chan_result::would_block) {
           *closed = r == chan_result::closed;
           return which;

@@ -96,7 +96,7 @@ inline constexpr std::size_t ring_bytes = 256;
 // the processor (26 ns each on the machine this was set on), each time twice as many; then yielding. It waits so many times for a ring's slot before
 // it claims its position.
 inline constexpr std::uint32_t chan_spins = real_or_sim(5U, 1U);
-inline constexpr std::uint32_t chan_spin_first = real_or_sim(8U, 1U);
+inline constexpr std::uint32_t chan_spin_first = real_or_sim(16U, 1U);
 inline constexpr std::uint32_t chan_patience = real_or_sim(100U, 2U);
 
 // Wait lists (chan/wait_list.cc): an appender who had further to go than this moves the hint; so many nodes die between two sweeps.
