@@ -188,7 +188,8 @@ void through_a_buffer() {
   s.join();
 }
 TEST(planted, chan_full_slot_by_a_relaxed_store) {
-  must_find("runtime/chan/chan.h", "RING-FULL release -> acquire by who empties it", "store", "relaxed", through_a_buffer);
+  must_find("runtime/chan/chan.h", "RING-FULL release -> acquire by who empties it", "store", "relaxed",
+            through_a_buffer);
 }
 TEST(planted, chan_partner_does_not_acquire) {
   must_find("runtime/chan/chan_core.cc", "if (!move(nullptr, word, expected, desired, release))", "cas", "acquire",
