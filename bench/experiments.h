@@ -369,10 +369,11 @@ inline std::int64_t sleeping(std::int64_t n, std::chrono::nanoseconds time) {
 
 constexpr std::int64_t serial_fib(std::int64_t n) { return n < 2 ? n : serial_fib(n - 1) + serial_fib(n - 2); }
 
-// By value: the parent may have the value, and be gone, before the child's send has returned.
+// By value: the parent may have the value, and be gone, before the child's send has returned. Not const: the capture would be const as well, and a
+// closure with a const member is copied where it could be moved.
 inline std::int64_t forked_fib(std::int64_t n) {
   if (n < 2) return n;
-  const auto c = weft::make_chan<std::int64_t>(1);
+  auto c = weft::make_chan<std::int64_t>(1);
   weft::go([c, n] { c.send(forked_fib(n - 1)); });
   const std::int64_t b = forked_fib(n - 2);
   return *c.recv() + b;

@@ -421,8 +421,9 @@ class chan_handle {
     return *this;
   }
   ~chan_handle() {
-    // acq_rel: the last one out sees all that the others did.
-    if (core_ && core_->refs.fetch_sub(1, acq_rel) == 1) core_->ops->destroy(core_);
+    // REFS: release by who leaves -> acquire by the last one, who sees all that the others did. Who has the only handle is the last one: nobody is left
+    // who could copy his own.
+    if (core_ && (core_->refs.load(acquire) == 1 || core_->refs.fetch_sub(1, acq_rel) == 1)) core_->ops->destroy(core_);
   }
   chan_core* core() const noexcept { return core_; }
 
