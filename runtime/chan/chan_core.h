@@ -34,6 +34,8 @@
 //                                                    one after the other             channels
 //   RING-FULL     fill                               ring_take, receive_from_ring    the value                        chan_small, buffer*
 //   RING-FREE     empty                              ring_put, send_to_ring          the slot has been emptied        chan_large, ring_goes_round
+//   REFS          a handle ends                      the last one, which ends the    all that was done through the    chan_end.*
+//                                                    channel                         other handles
 //   LIST-*        see wait_list.h
 //
 // A partner takes a lone waiter away by an exchange that acquires, and passes nothing on: what it gives the waiter goes by ready. (That

@@ -4,6 +4,8 @@
 // (history.h). The threads are ordinary ones, which wait in the kernel: that leaves the scheduler out, and all of the channel in.
 // The same shapes among goroutines are in world_test.cc.
 
+#include <utility>
+
 #include "history.h"
 #include "runtime/weft/weft.h"
 
@@ -176,6 +178,30 @@ TEST_P(chan_large, is_linearizable) {
   check_some([] { run(GetParam()); }, 100'000);
 }
 INSTANTIATE_TEST_SUITE_P(chan, chan_large, ::testing::ValuesIn(large), name_of);
+
+// REFS: whoever's handle is the last ends the channel, and what is left in it: after all that the others did.
+struct left_behind {
+  plain<int>* written;
+  explicit left_behind(plain<int>* w) : written(w) {}
+  left_behind(left_behind&& o) noexcept : written(std::exchange(o.written, nullptr)) {}
+  left_behind& operator=(left_behind&&) = delete;
+  ~left_behind() {
+    if (written) sim::require(*written == 1, "what was left behind ends before its time");
+  }
+};
+TEST(chan_end, the_last_handle_comes_after_all_others) {
+  check_all([] {
+    plain<int> written{0};
+    auto c = make_chan<left_behind>(1);
+    sim::thread other([&written, mine = c]() mutable {
+      mine.send(left_behind(&written));
+      written = 1;
+      mine = {};
+    });
+    c = {};
+    other.join();
+  });
+}
 
 }  // namespace
 }  // namespace weft
