@@ -4,6 +4,8 @@
 // (history.h). The threads are ordinary ones, which wait in the kernel: that leaves the scheduler out, and all of the channel in.
 // The same shapes among goroutines are in world_test.cc.
 
+#include <array>
+#include <functional>
 #include <utility>
 
 #include "history.h"
@@ -178,6 +180,40 @@ TEST_P(chan_large, is_linearizable) {
   check_some([] { run(GetParam()); }, 100'000);
 }
 INSTANTIATE_TEST_SUITE_P(chan, chan_large, ::testing::ValuesIn(large), name_of);
+
+// SETTLED (sched/biased.h), on ordinary threads: two that each do one thing, and then look for the other's. (Goroutines: go_test.cc.)
+void one_finds(bool full, const std::function<void(const chan<int>&)>& act,
+               const std::function<bool(const chan<int>&)>& found) {
+  const std::array<chan<int>, 2> c{make_chan<int>(1), make_chan<int>(1)};
+  if (full)
+    for (const auto& one : c) one.try_send(1);
+  std::array<bool, 2> saw{};
+  const auto body = [&](std::size_t i) {
+    act(c[i]);
+    saw[i] = found(c[1 - i]);
+  };
+  sim::thread other([&] { body(1); });
+  body(0);
+  other.join();
+  sim::require(saw[0] || saw[1], "each found that the other had not come yet");
+}
+constexpr sim::plan few{.schedules = 100'000, .preemptions = 2, .stale = 2};
+TEST(chan_tries, one_of_two_finds_the_others_value) {
+  check_all(
+      [] {
+        one_finds(
+            false, [](const auto& c) { c.send(1); }, [](const auto& c) { return !!c.try_recv(); });
+      },
+      few);
+}
+TEST(chan_tries, one_of_two_finds_the_others_room) {
+  check_all(
+      [] {
+        one_finds(
+            true, [](const auto& c) { c.recv(); }, [](const auto& c) { return c.try_send(2); });
+      },
+      few);
+}
 
 // REFS: whoever's handle is the last ends the channel, and what is left in it: after all that the others did.
 struct left_behind {
