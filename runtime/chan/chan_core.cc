@@ -42,6 +42,7 @@ class backoff {
  public:
   backoff(const chan_core& c, caller& me, bool tried) : c_(c), me_(me), tried_(tried && me.m) {}
   void pause() {
+    if (std::exchange(at_once_, false)) return;
     if (!std::exchange(early_, false)) {
       (void)pause_after(std::min(times_++, limits::chan_spins - 1));
       prefetch_write(&c_.word);
@@ -49,6 +50,11 @@ class backoff {
       me_.m = self();
       me_.smr = smr_of_thread();
     }
+  }
+  // Nobody was faster: the caller itself has moved the word, out of its way. (A pause then: select over two unbuffered channels 23.5 ns instead of 19.9.)
+  void at_once() {
+    tried_ = false;
+    at_once_ = true;
   }
   // The caller can do what it has tried in vain where it was inlined: so it has lost already, and pauses first, once.
   bool lost_already() { return std::exchange(tried_, false); }
@@ -68,6 +74,7 @@ class backoff {
   std::uint32_t times_ = 0;
   std::uint32_t waits_ = 0;
   bool early_ = false;
+  bool at_once_ = false;
   bool tried_;
 };
 
@@ -255,8 +262,11 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, bool tried, std:
       case word::select_receiver: {
         partner r = claim_lone(w);
         // relaxed: the claim has carried all there is. A failure: somebody else has moved it on, for the same reason.
-        move(me.m, c->word, w, word::stamped(word::open, stamp_of(me)), relaxed);
-        if (!r.who) continue;
+        const bool moved_on = move(me.m, c->word, w, word::stamped(word::open, stamp_of(me)), relaxed);
+        if (!r.who) {
+          if (moved_on) again.at_once();
+          continue;
+        }
         c->ops->hand_over(r.slot, from);
         ready(self(), r.who);
         cooperate(self());
@@ -353,8 +363,11 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, bool tried, std
       }
       case word::select_sender: {
         partner s = claim_lone(w);
-        move(me.m, c->word, w, word::stamped(word::open, stamp_of(me)), relaxed);  // as in send
-        if (!s.who) continue;
+        const bool moved_on = move(me.m, c->word, w, word::stamped(word::open, stamp_of(me)), relaxed);  // as in send
+        if (!s.who) {
+          if (moved_on) again.at_once();
+          continue;
+        }
         c->ops->hand_over(to, s.slot);
         ready(self(), s.who);
         cooperate(self());
