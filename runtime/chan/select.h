@@ -272,6 +272,7 @@ using passed =
     std::conditional_t<!std::is_reference_v<Case> && std::is_trivially_copyable_v<Case> && sizeof(Case) <= 16, Case,
                        std::remove_reference_t<Case>&>;
 
+// A select of no list, in its caller.
 template <bool Otherwise, class... Cases>
 [[gnu::always_inline]] inline std::size_t select_here(Cases&&... cases) {
   constexpr std::size_t n = sizeof...(Cases);
@@ -282,7 +283,7 @@ template <bool Otherwise, class... Cases>
   }
   return select_out_of_line<Otherwise, passed<Cases>...>(cases...);
 }
-// Where the compiler will.
+// ... wherever the compiler will.
 template <bool Otherwise, class... Cases>
 std::size_t select_anywhere(Cases&&... cases) {
   return select_here<Otherwise, Cases...>(std::forward<Cases>(cases)...);
