@@ -6,7 +6,9 @@
 
 #include <array>
 #include <functional>
+#include <memory>
 #include <utility>
+#include <vector>
 
 #include "history.h"
 #include "runtime/weft/weft.h"
@@ -213,6 +215,39 @@ TEST(chan_tries, one_of_two_finds_the_others_room) {
             true, [](const auto& c) { c.recv(); }, [](const auto& c) { return c.try_send(2); });
       },
       few);
+}
+
+// The same where each closes its channel, and somebody waits there: alone, in a list of two, or in a select.
+void one_finds_closed(int waiters, bool selects) {
+  const std::array<chan<int>, 2> c{make_chan<int>(), make_chan<int>()};
+  const auto never = make_chan<int>();
+  std::array<bool, 2> saw{};
+  const auto body = [&](std::size_t i) {
+    c[i].close();
+    saw[i] = c[1 - i].try_recv().is_closed();
+  };
+  const auto wait = [&](std::size_t i) {
+    if (selects)
+      weft::select(on_recv(c[i]), on_recv(never));
+    else
+      c[i].recv();
+  };
+  std::vector<std::unique_ptr<sim::thread>> all;
+  for (std::size_t i : {0U, 1U})
+    for (int k = 0; k < waiters; ++k) all.push_back(std::make_unique<sim::thread>([&wait, i] { wait(i); }));
+  all.push_back(std::make_unique<sim::thread>([&] { body(1); }));
+  body(0);
+  for (auto& t : all) t->join();
+  sim::require(saw[0] || saw[1], "each found that the other had not come yet");
+}
+TEST(chan_tries, one_of_two_finds_the_other_closed_where_one_waits) {
+  check_some([] { one_finds_closed(1, false); }, 30'000);
+}
+TEST(chan_tries, one_of_two_finds_the_other_closed_where_two_wait) {
+  check_some([] { one_finds_closed(2, false); }, 30'000);
+}
+TEST(chan_tries, one_of_two_finds_the_other_closed_where_a_select_waits) {
+  check_some([] { one_finds_closed(1, true); }, 30'000);
 }
 
 // REFS: whoever's handle is the last ends the channel, and what is left in it: after all that the others did.
