@@ -7,7 +7,8 @@
 
 Also: the SPDX line comes first, headers say #pragma once, every quoted include exists, and in arch/ and runtime/ it is
 relative to its file, so that the installed tree works wherever it is put. Every source, and every header that weft.h leads to,
-is named in a meson.build: one that is not is never built, tested or installed.
+is named in a meson.build: one that is not is never built, tested or installed. And in a git checkout, no tracked file is binary:
+what a build or a tool left is not source, and pictures here are SVG.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import functools
 import os
 import pathlib
 import re
+import subprocess
 import sys
 import tempfile
 
@@ -137,6 +139,16 @@ def check_tree(root):
     return files, findings
 
 
+def binaries(root):
+    """Tracked files with a byte of zero in them, by which git, too, tells what is no text. None where there is no checkout of git."""
+    try:
+        done = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return []
+    tracked = done.stdout.split("\0")[:-1] if done.returncode == 0 else []
+    return [name for name in tracked if (root / name).is_file() and b"\0" in (root / name).read_bytes()]
+
+
 def self_test():
     """A clean tree passes; each planted defect, and nothing else, is found."""
     spdx = "// SPDX-License-Identifier: MIT\n"
@@ -189,7 +201,12 @@ def self_test():
             _, findings = check_tree(root)
             assert len(findings) == 1 and name in findings[0] and expected in findings[0], (name, findings)
             (root / name).unlink()
-    print(f"self-test: {len(defects)} planted defects found")
+
+        assert binaries(root) == []
+        put("a.out", "\x7fELF\0")
+        if subprocess.run("git init -q && git add -A", shell=True, cwd=root, check=False).returncode == 0:
+            assert binaries(root) == ["a.out"], binaries(root)
+    print(f"self-test: {len(defects) + 1} planted defects found")
 
 
 def main():
@@ -200,6 +217,7 @@ def main():
     if args.self_test:
         return self_test()
     files, findings = check_tree(args.root)
+    findings += [f"{name}: a binary that git tracks" for name in binaries(args.root)]
     print("\n".join(findings + [f"{files} files, {len(findings)} findings"]))
     return 1 if findings or not files else 0
 

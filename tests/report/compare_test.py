@@ -188,6 +188,10 @@ class CommandLine(unittest.TestCase):
                 self.assertRegex(r.stderr, r"\Acompare: [^\n]+\n\Z", "exactly one line")
                 self.assertIn(saying, r.stderr)
 
+    def test_a_relative_build_folder_is_of_the_caller(self):
+        """Peers are built from folders of their own: what they wrote to a relative one landed among their sources."""
+        self.assertEqual(compare().parse(["--build", "some/where"]).build, pathlib.Path("some/where").absolute())
+
     def test_help(self):
         r = self.run_tool("--help")
         self.assertEqual(r.returncode, 0)
