@@ -45,6 +45,10 @@ std::string figure(double x) {
 
 std::string multiple(const std::optional<double>& one, double x) { return one ? figure(x / *one) + "x" : "-"; }
 
+constexpr double small = 5, allowed = 0.10;  // of rows above 5 ns, two runs' medians are to be within 10 %
+
+std::string plus_minus(const interval& i) { return fmt::format("{:.1f} %", 100 * i.half_width()); }
+
 // As other rows of the same kind lie in between, the table of isolation has the least and the most of their medians.
 struct level {
   std::string_view name;
@@ -104,6 +108,27 @@ void print_levels(const report& r) {
   }
 }
 
+void print_steadiness(const sampling& figures) {
+  std::string restless;
+  int all = 0, quiet = 0;
+  for (const outcome& o : figures.outcomes) {
+    if (!o.measured() || o.median() <= small) continue;
+    const interval known = median_interval(o.turns);
+    ++all;
+    if (known.steady()) {
+      ++quiet;
+    } else {
+      restless += fmt::format("{} {} (+- {})", restless.empty() ? ":" : ",", o.of->name, plus_minus(known));
+    }
+  }
+  if (all == 0) return;
+  fmt::print(
+      "\n+-: half of the interval in which the median lies with 95 % confidence, by the medians of the turns.\n");
+  fmt::print("{} of the {} rows above 5 ns are steady: +- 5 % or less", quiet, all);
+  if (quiet < all) fmt::print("; the machine is not quiet for the others{}", restless);
+  fmt::print("\n");
+}
+
 json three(double min, double median, double p99) { return {{"min", min}, {"median", median}, {"p99", p99}}; }
 
 json row_json(const outcome& o, const report& r) {
@@ -118,12 +143,15 @@ json row_json(const outcome& o, const report& r) {
   j["cycles"] = three(o.min() * rate, o.median() * rate, o.p99() * rate);
   j["multiplier"] = one ? json(o.median() / *one) : json(nullptr);
   j["samples"] = o.samples.size();
+  const interval known = median_interval(o.turns);
+  j["turns"] = {{"count", o.turns.size()}, {"median_ci95", {known.low, known.high}}};
   return j;
 }
 
 struct figures_of {
   std::string name;
   std::optional<double> median;
+  std::optional<interval> known;
 };
 
 std::vector<figures_of> read_json(const std::string& path) {
@@ -135,8 +163,12 @@ std::vector<figures_of> read_json(const std::string& path) {
       throw usage_error(fmt::format("--compare: '{}' is of another bench", path));
     std::vector<figures_of> rows;
     for (const json& row : document.at("rows")) {
-      rows.push_back({row.at("name"), {}});
+      rows.push_back({row.at("name"), {}, {}});
       if (row.contains("ns")) rows.back().median = row.at("ns").at("median").get<double>();
+      if (row.contains("turns")) {
+        const json& ends = row.at("turns").at("median_ci95");
+        rows.back().known = interval{ends.at(0).get<double>(), ends.at(1).get<double>()};
+      }
     }
     return rows;
   } catch (const json::exception&) {
@@ -148,18 +180,20 @@ std::vector<figures_of> read_json(const std::string& path) {
 
 void print_table(const report& r) {
   const std::optional<double> one = unit(r.figures);
-  fmt::print("{:28} {:>11} {:>11} {:>11} {:>13} {:>10}  {}\n", "row", "min ns", "median ns", "p99 ns", "median cycles",
-             "multiple", "isolation");
+  fmt::print("{:28} {:>11} {:>11} {:>8} {:>11} {:>13} {:>10}  {}\n", "row", "min ns", "median ns", "+-", "p99 ns",
+             "median cycles", "multiple", "isolation");
   for (const outcome& o : r.figures.outcomes) {
     if (o.measured()) {
-      fmt::print("{:28} {:>11} {:>11} {:>11} {:>13} {:>10}  {}\n", o.of->name, figure(o.min()), figure(o.median()),
-                 figure(o.p99()), figure(o.median() * r.shared.ticks_per_ns), multiple(one, o.median()), o.isolation);
+      fmt::print("{:28} {:>11} {:>11} {:>8} {:>11} {:>13} {:>10}  {}\n", o.of->name, figure(o.min()),
+                 figure(o.median()), plus_minus(median_interval(o.turns)), figure(o.p99()),
+                 figure(o.median() * r.shared.ticks_per_ns), multiple(one, o.median()), o.isolation);
       fmt::print("    {}\n", o.method);
     } else {
       fmt::print("{:28} unavailable: {}\n    {}\n", o.of->name, o.missing, o.method);
     }
   }
   print_levels(r);
+  print_steadiness(r.figures);
   fmt::print(
       "\n{} rounds of {} ms a row, {:.0f} s in all; {} at {:.3f} ticks per ns, which is what cycles are counted in",
       r.figures.rounds, r.how.turn.count(), r.took.count(), counter_name, r.shared.ticks_per_ns);
@@ -195,7 +229,6 @@ void write_json(const report& r, const std::string& path) {
 }
 
 bool compare(const std::string& path_a, const std::string& path_b) {
-  constexpr double small = 5, allowed = 0.10;
   const std::vector<figures_of> a = read_json(path_a), b = read_json(path_b);
   int apart = 0, together = 0, alone = 0;
   fmt::print("{:28} {:>13} {:>13} {:>8}\n", "row (medians, ns)", "A", "B", "B / A");
@@ -211,10 +244,12 @@ bool compare(const std::string& path_a, const std::string& path_b) {
     // Of the two, neither is the right one: the same verdict whichever is A.
     const bool differ = std::max(ratio, 1 / ratio) > 1 + allowed;
     const bool counts = std::max(*x.median, *y->median) > small;
-    fmt::print("{:28} {:>13} {:>13} {:>8.3f}{}\n", x.name, figure(*x.median), figure(*y->median), ratio,
-               !differ  ? ""
-               : counts ? "  apart"
-                        : "  apart, but of 5 ns or less");
+    std::string verdict = !differ ? "" : counts ? "  apart" : "  apart, but of 5 ns or less";
+    for (const auto& [run, known] : {std::pair("A", x.known), std::pair("B", y->known)}) {
+      if (differ && counts && known && !known->steady())
+        verdict += fmt::format("; {} was not steady, +- {}", run, plus_minus(*known));
+    }
+    fmt::print("{:28} {:>13} {:>13} {:>8.3f}{}\n", x.name, figure(*x.median), figure(*y->median), ratio, verdict);
     ++(differ && counts ? apart : together);
   }
   fmt::print("\n{} rows agree within 10 % (or are of 5 ns or less), {} do not; {} are not in both runs\n", together,

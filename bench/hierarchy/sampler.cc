@@ -26,6 +26,14 @@ double quantile(const std::vector<double>& sorted, double share) {
   return sorted[std::clamp<std::size_t>(rank, 1, sorted.size()) - 1];
 }
 
+// The k-th least and the k-th greatest of n, for the k that leaves 2.5 % on either side: n / 2 less 0.98 roots of n.
+interval median_interval(std::vector<double> turns) {
+  std::sort(turns.begin(), turns.end());
+  const auto n = static_cast<double>(turns.size());
+  const auto k = static_cast<std::size_t>(std::max(0.0, std::floor(n / 2 - 0.98 * std::sqrt(n))));
+  return {turns[k == 0 ? 0 : k - 1], turns[turns.size() - std::max<std::size_t>(k, 1)]};
+}
+
 namespace {
 
 // ---- what goes between the main process and a worker ----------------------------------------------------------------
@@ -209,6 +217,13 @@ void take_turn(worker& w, outcome& o, const plan& p, int round) {
     return failed("a sample is no positive number");
   }
   o.samples.insert(o.samples.end(), samples.begin(), samples.end());
+  std::sort(samples.begin(), samples.end());
+  o.turns.push_back(quantile(samples, 0.5));
+}
+
+bool due(const outcome& o, int round) {
+  constexpr std::size_t few = 15;
+  return round % 4 == 0 || o.turns.size() < few || !median_interval(o.turns).steady();
 }
 
 }  // namespace
@@ -220,7 +235,7 @@ sampling take_samples(const std::vector<row>& all, const setup& s, const plan& p
   sampling result;
   std::vector<std::unique_ptr<worker>> workers;
   for (const row& r : all) {
-    outcome o{.of = &r, .method = r.method, .isolation = r.isolation, .samples = {}, .missing = {}};
+    outcome o{.of = &r, .method = r.method, .isolation = r.isolation, .samples = {}, .turns = {}, .missing = {}};
     auto w = std::make_unique<worker>(r, s, p);
     const worker::answer a = w->await(p.patience);
     if (a.kind == answer_kind::ready) {
@@ -242,7 +257,7 @@ sampling take_samples(const std::vector<row>& all, const setup& s, const plan& p
     ++result.rounds;
     std::shuffle(order.begin(), order.end(), random);
     for (const std::size_t k : order) {
-      if (!workers[k]) continue;
+      if (!workers[k] || !due(result.outcomes[k], result.rounds)) continue;
       take_turn(*workers[k], result.outcomes[k], p, result.rounds);
       if (!result.outcomes[k].measured()) workers[k] = nullptr;
     }

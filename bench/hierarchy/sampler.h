@@ -13,6 +13,8 @@
 // - In turn. A machine that others share is fast now and slow a minute later. Each row gets many short turns, spread over
 //   the whole run and in another order in each round, so what disturbs the machine for some seconds disturbs a small part of
 //   the samples of every row, and not all of those of one.
+// - Where it is needed. Once fifteen turns leave 5 % of doubt at most about a row's median (median_interval), it sits out three
+//   rounds of four, and the others, some twelve of forty on a shared machine, get the time: three times as many turns.
 // - A sample is one batch: n operations timed together, n found once so that a batch lasts as long as the row wants. The
 //   first batch of a turn warms up and does not count. Minimum, median and p99 are those of a row's batches.
 // - A process each. Affinity, namespaces, half a gigabyte of memory, a crash: none reaches another row. Between its turns a
@@ -42,6 +44,18 @@ struct plan {
   std::chrono::milliseconds patience;            // for an answer
 };
 
+/// Between these two lies the median of many more such runs of the machine as it was, with 95 % confidence: order statistics of the
+/// medians of `turns`, which are independent of each other as the batches within one are not (Le Boudec, Performance Evaluation,
+/// 2.2). With fewer than six turns nothing narrower than all of them can be said.
+struct interval {
+  double low, high;
+  /// Half of it, as a share of what lies in the middle.
+  double half_width() const { return (high - low) / (high + low); }
+  /// Two such runs then mostly agree within 10 %.
+  bool steady() const { return half_width() <= 0.05; }
+};
+interval median_interval(std::vector<double> turns);
+
 /// Nearest rank: the least sample that is not below a share of them. `sorted` is, and holds at least one.
 double quantile(const std::vector<double>& sorted, double share);
 
@@ -50,6 +64,7 @@ struct outcome {
   std::string method;           // with what was found while preparing
   std::string isolation;        // likewise
   std::vector<double> samples;  // ns per operation, sorted
+  std::vector<double> turns;    // the median of each turn, in the order they were taken
   std::string missing;          // why there are none; then the samples are not to be used
 
   bool measured() const { return missing.empty(); }

@@ -111,6 +111,32 @@ TEST(hierarchy_sampler, quantiles_are_nearest_ranks) {
   EXPECT_EQ(quantile({5}, 0), 5);
 }
 
+TEST(hierarchy_sampler, the_medians_interval_is_of_order_statistics) {
+  std::vector<double> turns{5};
+  EXPECT_EQ(median_interval(turns).low, 5);
+  EXPECT_EQ(median_interval(turns).half_width(), 0);
+  turns = {4, 1, 5, 2, 3};
+  EXPECT_EQ(median_interval(turns).low, 1) << "five turns have no narrower one";
+  EXPECT_EQ(median_interval(turns).high, 5);
+  turns.clear();
+  for (int i = 100; i >= 1; --i) turns.push_back(i);
+  EXPECT_EQ(median_interval(turns).low, 40);  // the 40th and the 61st of 100: binomial tables' 96 %
+  EXPECT_EQ(median_interval(turns).high, 61);
+  EXPECT_DOUBLE_EQ(median_interval({90, 110}).half_width(), 0.1);
+}
+
+TEST(hierarchy_sampler, who_is_steady_sits_out_for_who_is_not) {
+  auto calls = std::make_shared<int>(0);
+  const row restless = row_that("restless", [calls](std::int64_t) { return ++*calls % 2 == 0 ? 10.0 : 20.0; });
+  plan p = three_rounds;
+  p.turn = milliseconds(0);  // one sample a turn
+  p.rounds = 39;
+  const sampling s = sample({good(), restless}, p);
+  EXPECT_EQ(s.outcomes[0].turns.size(), 15 + 6U);  // rounds 1 to 15, then 16, 20, ... 36
+  EXPECT_EQ(s.outcomes[1].turns.size(), 39U);
+  EXPECT_EQ(s.rounds, 39);
+}
+
 TEST(hierarchy_sampler, samples_come_sorted_with_what_was_found) {
   class found final : public experiment {
    public:

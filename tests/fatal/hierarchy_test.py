@@ -187,7 +187,11 @@ class Quick(unittest.TestCase):
                     self.assertEqual(list(row), ["name", "method", "isolation", "unavailable"])
                     self.assertTrue(row["unavailable"])
                     continue
-                self.assertEqual(list(row), ["name", "method", "isolation", "ns", "cycles", "multiplier", "samples"])
+                self.assertEqual(list(row), ["name", "method", "isolation", "ns", "cycles", "multiplier", "samples", "turns"])
+                low, high = row["turns"]["median_ci95"]
+                self.assertGreaterEqual(row["turns"]["count"], 1)
+                self.assertLessEqual(low, high)
+                self.assertLessEqual(row["ns"]["min"], low)
                 self.assertGreaterEqual(row["samples"], 2)
                 for figures in (row["ns"], row["cycles"]):
                     self.assertEqual(list(figures), ["min", "median", "p99"])
@@ -238,14 +242,19 @@ class Quick(unittest.TestCase):
 
 
 class Compare(unittest.TestCase):
+    @staticmethod
+    def row(name, median, *known):
+        if median is None:
+            return {"name": name, "unavailable": "why"}
+        return {"name": name, "ns": {"median": median}, **({"turns": {"count": 9, "median_ci95": known}} if known else {})}
+
     def compared(self, a, b):
         with tempfile.TemporaryDirectory() as folder:
             paths = []
             for name, rows in (("a", a), ("b", b)):
                 paths.append(os.path.join(folder, name))
                 with open(paths[-1], "w") as f:
-                    json.dump({"bench": "hierarchy", "rows": [
-                        {"name": n, "unavailable": "why"} if m is None else {"name": n, "ns": {"median": m}} for n, m in rows]}, f)
+                    json.dump({"bench": "hierarchy", "rows": [self.row(*r) for r in rows]}, f)
             return bench("--compare", *paths)
 
     def test_within_a_tenth(self):
@@ -258,6 +267,11 @@ class Compare(unittest.TestCase):
             self.assertEqual(r.returncode, 1)
             self.assertRegex(r.stdout, r"(?m)^x .* apart$")
             self.assertIn("1 rows agree", r.stdout)
+
+    def test_who_was_not_steady_is_said(self):
+        r = self.compared([("x", 100.0), ("y", 100.0, 99.0, 101.0)], [("x", 120.0), ("y", 120.0, 100.0, 130.0)])
+        self.assertRegex(r.stdout, r"(?m)^x .* apart$")
+        self.assertRegex(r.stdout, r"(?m)^y .* apart; B was not steady, \+- 13\.0 %$")
 
     def test_below_five_ns_nothing_counts(self):
         self.assertEqual(self.compared([("x", 2.0)], [("x", 4.0)]).returncode, 0)
