@@ -106,6 +106,13 @@ namespace weft::arch {
                : "x2", "x3", "x4", WEFT_CLOBBER_ALL);
 }
 
+// weft_jump, inlined (I3).
+[[noreturn, gnu::always_inline]] inline void jump_inline(context* to) {
+  register context* x1 asm("x1") = to;
+  asm volatile(WEFT_INLINE_RESUME : : "r"(x1) : "memory");
+  __builtin_unreachable();
+}
+
 // weft_switch_cas without its last argument, inlined. COMMIT is the stlxr, or casal. `from` is an output too: it comes back in a
 // register (I2), so that the caller need not keep it on its stack meanwhile.
 [[gnu::always_inline]] inline bool switch_cas_inline(context*& from, context* to, std::uint64_t* word,

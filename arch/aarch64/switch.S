@@ -196,9 +196,11 @@ WEFT_FUNCTION(weft_first_frame)
   .cfi_def_cfa sp, WEFT_FIRST_SIZE
   hint #36                             // bti j
   mov x29, xzr                         // the end of the frame-pointer chain, for tools that follow that
-  mov x30, xzr
-  ldp x0, x9, [sp, #WEFT_FIRST_ARG]
-  blr x9
+  ldp x0, x16, [sp, #WEFT_FIRST_ARG]
+  adr x30, .Lfirst_returned            // a call, but for the return predictor, which nobody would take it from again (I3)
+  br x16                               // x16: may land on the `bti c` or paciasp that fn begins with
+  nop                                  // unwinders look up the instruction before a return address
+.Lfirst_returned:
   brk #0x1                             // fn must not return
 WEFT_END(weft_first_frame)
 

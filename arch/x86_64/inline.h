@@ -92,6 +92,12 @@ namespace weft::arch {
                : "rax", "rcx", "rdx", WEFT_CLOBBER_ALL);
 }
 
+// weft_jump, inlined (I3).
+[[noreturn, gnu::always_inline]] inline void jump_inline(context* to) {
+  asm volatile(WEFT_INLINE_RESUME : : "S"(to) : "memory");
+  __builtin_unreachable();
+}
+
 // weft_switch_cas without its last argument, inlined. COMMIT is the lock cmpxchg. `from` is an output too: it comes back in a register
 // (I2), so that the caller need not keep it on its stack meanwhile.
 [[gnu::always_inline]] inline bool switch_cas_inline(context*& from, context* to, std::uint64_t* word,

@@ -164,7 +164,14 @@ WEFT_FUNCTION(weft_first_frame)
   endbr64
   xorl %ebp, %ebp                      // the end of the frame-pointer chain, for tools that follow that
   movq WEFT_FIRST_ARG(%rsp), %rdi
-  call *WEFT_FIRST_FN(%rsp)
+  movq WEFT_FIRST_FN(%rsp), %rax
+  leaq .Lfirst_returned(%rip), %rcx    // a call, but for the return predictor, which nobody would take it from again (I3)
+  pushq %rcx
+  .cfi_adjust_cfa_offset 8
+  jmp *%rax
+  .cfi_adjust_cfa_offset -8
+  nop                                  // unwinders look up the byte before a return address
+.Lfirst_returned:
   ud2                                  // fn must not return
 WEFT_END(weft_first_frame)
 

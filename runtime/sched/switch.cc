@@ -238,15 +238,6 @@ void run_from_scheduler(M* m, G* to) {
   weft_switch(&m->g0, &to->ctx);
 }
 
-void leave_for_good(M* m, G* to) {
-  if (to) {
-    enter_thread(m, to);
-    weft_jump(&to->ctx);
-  }
-  m->curg = nullptr;
-  weft_jump(&m->g0);
-}
-
 void arrived_fresh() {}
 void make_fiber(G*) {}
 void bind_scheduler_fiber(M*) {}

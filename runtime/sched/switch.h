@@ -96,7 +96,18 @@ void yield_into(M* m, G* to);
 void run_from_scheduler(M* m, G* to);
 
 // The current goroutine is finished; its stack may be reused by this M at once. Goes on with `to`, or with the scheduler.
+#if WEFT_COMPOSED_SWITCH
 [[noreturn]] void leave_for_good(M* m, G* to);
+#else
+[[noreturn, gnu::always_inline]] inline void leave_for_good(M* m, G* to) {
+  if (!to) {
+    m->curg = nullptr;
+    arch::jump_inline(&m->g0);
+  }
+  enter_thread(m, to);
+  arch::jump_inline(&to->ctx);
+}
+#endif
 
 // First thing on a goroutine's fresh stack, composed builds: finishes the commit of whoever came here.
 void arrived_fresh();
