@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "../os/thread.h"
+#include "../sched/block_cache.h"
 #include "../sched/deque.h"
 #include "../sched/go.h"
 #include "wait_list.h"
@@ -414,10 +415,11 @@ chan_core* new_chan(const elem_ops& ops, std::size_t slots, std::size_t slot_byt
   std::size_t bytes = 0;
   if (__builtin_mul_overflow(slots, slot_bytes, &bytes) || __builtin_add_overflow(bytes, core + alignment, &bytes))
     throw std::bad_alloc();
-  void* const memory = ::operator new(bytes);
-  const auto at = (reinterpret_cast<std::uintptr_t>(memory) + alignment - 1) / alignment * alignment;
+  const sized_block room = allocate_block(bytes);
+  const auto at = (reinterpret_cast<std::uintptr_t>(room.memory) + alignment - 1) / alignment * alignment;
   auto* c = new (reinterpret_cast<void*>(at)) chan_core;
-  c->memory = memory;
+  c->memory = room.memory;
+  c->granules = room.granules;
   c->ops = &ops;
   if (slots != 0) {
     c->ring = reinterpret_cast<std::byte*>(c) + core;
@@ -427,9 +429,9 @@ chan_core* new_chan(const elem_ops& ops, std::size_t slots, std::size_t slot_byt
 }
 
 void delete_chan(chan_core* c) noexcept {
-  void* const memory = c->memory;
+  const sized_block room{c->memory, c->granules};
   c->~chan_core();
-  ::operator delete(memory);
+  free_block(room);
 }
 
 bool close_chan(chan_core* c) {

@@ -78,13 +78,14 @@ struct alignas(64) chan_core {
   void* ring = nullptr;
   alignas(64) atomic<std::uint64_t> refs{1};
   const elem_ops* ops = nullptr;
-  void* memory = nullptr;  // where this object and its ring lie; null: not new_chan's
+  void* memory = nullptr;      // where this object and its ring lie; null: not new_chan's
+  std::uint32_t granules = 0;  // with `memory`: block_cache.h
 };
 
 static_assert(offsetof(chan_core, refs) == 64);  // what an operation touches is one line
 
-// Channel and ring, raw slots, in one piece of memory from operator new. Not by its form with an alignment, which costs a thousand instructions
-// in glibc 2.36, half of a goroutine that makes a channel for its result (bench: steal). Throws std::bad_alloc.
+// Channel and ring, raw slots, in one piece of memory: a small one's from the P's cache, another's from operator new. Not by its form with an
+// alignment, which costs a thousand instructions in glibc 2.36. Throws std::bad_alloc.
 WEFT_API chan_core* new_chan(const elem_ops& ops, std::size_t slots, std::size_t slot_bytes,
                              std::size_t slot_alignment);
 WEFT_API void delete_chan(chan_core* c) noexcept;

@@ -367,6 +367,7 @@ int set_procs(int n) {
     drain(s, p);
     move_timers(m->p->more->timers, p->more->timers);
     free_cached(s, p, 0);
+    p->more->blocks.drop();
   }
   start_the_world(m);
   return old;

@@ -16,6 +16,7 @@
 #include "../os/clock.h"
 #include "../os/signal.h"
 #include "../os/thread.h"
+#include "block_cache.h"
 #include "deque.h"
 #include "go.h"
 #include "park.h"
@@ -56,6 +57,7 @@ struct M::parts {
 struct P::parts {
   G* free = nullptr;  // owner: finished goroutines of the default size, ready for reuse, linked by waiter::next
   std::uint32_t nfree = 0;
+  block_cache blocks;
   heap_of_p own_timers;
   timer_heap& timers = own_timers.heap();
   std::int64_t clock_ns = 0;       // owner: what the clock showed to a sleeper, until the scheduler has used it
