@@ -119,7 +119,8 @@ void to_pool(sched* s, G* g) {
   }
   P::parts* cache = p->more;
   if (cache->nfree >= p_cache_max) free_cached(m->s, p, p_cache_max / 2);
-  G* to = pick_next(m);
+  G* to = pick_at_once(m);
+  if (!to) to = pick_next(m);
   g->next = cache->free;
   cache->free = g;
   ++cache->nfree;

@@ -153,17 +153,6 @@ void ready_slow(waiter* w) {
   call_for_help(s, p, waiting_here(p));
 }
 
-void displace_runnext(M* m, G* g) {
-  P* p = m->p;
-  G* old = take_runnext(p);
-  put_runnext(p, g);
-  if (!old) return;
-  if (old->why.load(relaxed) == wait_reason::start && old->affinity.load(relaxed) == m->s)
-    queue_started(m, old);
-  else
-    queue_local(m, old);
-}
-
 void give_way_to_deque(M* m) {
   if (!m->curg || m->more->no_switch != 0) return;
   m->p->more->deque_owed = deque::own_size(m->p);

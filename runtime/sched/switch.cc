@@ -238,10 +238,6 @@ void run_from_scheduler(M* m, G* to) {
   weft_switch(&m->g0, &to->ctx);
 }
 
-void arrived_fresh() {}
-void make_fiber(G*) {}
-void bind_scheduler_fiber(M*) {}
-
 #endif
 
 }  // namespace weft::rt

@@ -110,10 +110,15 @@ void run_from_scheduler(M* m, G* to);
 #endif
 
 // First thing on a goroutine's fresh stack, composed builds: finishes the commit of whoever came here.
+// And a G's sanitizer fiber: made before its first run, destroyed after its last.
+#if WEFT_COMPOSED_SWITCH
 void arrived_fresh();
-
-// A G's sanitizer fiber: made before its first run, destroyed after its last.
 void make_fiber(G* g);
 void bind_scheduler_fiber(M* m);
+#else
+inline void arrived_fresh() {}
+inline void make_fiber(G*) {}
+inline void bind_scheduler_fiber(M*) {}
+#endif
 
 }  // namespace weft::rt

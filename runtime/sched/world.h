@@ -141,6 +141,21 @@ inline void refill(P* p) {
 void schedule(M* m);  // on g0, until the run is over
 // The next goroutine of this P without going to the scheduler, or null. `timers_were_run`: just now, they need not be looked at again.
 G* pick_next(M* m, bool timers_were_run = false);
+// Its frequent case, for who ends: the budget lasts, and runnext goes on, or the newest of those in the deque that somebody has given way to. Null:
+// nothing has happened, pick_next knows.
+[[gnu::always_inline]] inline G* pick_at_once(M* m) {
+  P* p = m->p;
+  const std::int32_t left = p->budget.load(relaxed) - limits::switch_cost;
+  if (left < 0) return nullptr;
+  G* g = take_runnext(p);
+  std::uint32_t& owed = p->more->deque_owed;
+  if (!g && owed != 0 && !p->inbox.load(relaxed)) {
+    g = deque::pop(p);
+    owed = g ? owed - 1 : 0;
+  }
+  if (g) p->budget.store(left, relaxed);
+  return g;
+}
 void queue_local(M* m, G* g);    // tail of the ring, overflow to the global queue; no wake
 void queue_started(M* m, G* g);  // top of the deque, likewise: one that has not run yet
 // Goroutines that wait in p's ring and deque, where others may take them. A hint, for anyone.
@@ -185,7 +200,15 @@ void call_for_help(sched* s, P* p, std::uint32_t spare);
 // The current goroutine has started more than it should before they run: it goes on behind those in the deque.
 void give_way_to_deque(M* m);
 // g becomes m->p's runnext. What was that takes the ring's tail, or, when it has not run yet, the deque's top. No wake.
-void displace_runnext(M* m, G* g);
+[[gnu::always_inline]] inline void displace_runnext(M* m, G* g) {
+  P* p = m->p;
+  G* old = take_runnext(p);
+  put_runnext(p, g);
+  if (!old) return;
+  if (old->why.load(relaxed) != wait_reason::start || old->affinity.load(relaxed) != m->s) return queue_local(m, old);
+  if (!deque::push(p, old)) [[unlikely]]
+    queue_started(m, old);
+}
 
 // sysmon.cc
 // Whoever puts a P on the idle list, then, after a full fence: SYSMON-IDLE. (nprocs: a change of it wakes sysmon anyway.)

@@ -47,7 +47,14 @@ class WEFT_API wait_group {
 
   // n may be negative. Throws std::logic_error, and changes nothing, when the count would fall below zero or rise above 4,194,303.
   void add(std::int64_t n = 1);
-  void done() { add(-1); }
+  void done() {
+    // Not the last one, nor one in 64: their low bits of the count are not zero afterwards. Then one from the word is one from the count.
+    std::uint64_t before = word_.load(relaxed);  // relaxed: a look, the exchange decides
+    // WG-DONE release and acquire, as in add.
+    if ((before & 63) > 1 && word_.compare_exchange_strong(before, before - 1, acq_rel, relaxed)) [[likely]]
+      return rt::cooperate(rt::self());
+    add(-1);
+  }
   // Until the count is zero.
   void wait();
 
