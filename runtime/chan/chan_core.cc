@@ -111,6 +111,20 @@ chan_result gave_way(chan_result r) {
   return r;
 }
 
+// By w there is nothing to do for who would not wait.
+chan_result nothing(std::uint64_t w, std::uint64_t* seen) {
+  if (seen) *seen = w;
+  return gave_way(chan_result::would_block);
+}
+
+// The value goes from sender to receiver, one of whom has waited, and goes on.
+chan_result met(const chan_core* c, void* to, void* from, waiter* who) {
+  c->ops->hand_over(to, from);
+  ready(self(), who);
+  cooperate(self());
+  return chan_result::done;
+}
+
 chan_result result_of(parked how) { return how == parked::done ? chan_result::done : chan_result::closed; }
 
 // An operation that meets those who wait to do the same: takes one of them who would go the other way as well (a select), or joins them.
@@ -211,10 +225,6 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, bool tried, std:
     block_forever(wait_reason::chan_send_nil);
   }
   caller me;
-  auto nothing = [seen](std::uint64_t w) {
-    if (seen) *seen = w;
-    return gave_way(chan_result::would_block);
-  };
   for (backoff again(*c, me, tried);; again.pause()) {
     // WORD acquire: the seat of a lone select. SETTLED, for who may say that there is no room.
     std::uint64_t w = may_block ? c->word.load(acquire) : load_settled(me.m, c->word);
@@ -233,7 +243,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, bool tried, std:
           cooperate(self());
           return chan_result::done;
         }
-        if (!may_block) return nothing(w);
+        if (!may_block) return nothing(w, seen);
         waiter* who = me.who();
         who->slot = from;
         parked how = c->capacity == 0 ? wait_at(me, c->word, w, word::lone(word::sender, who), wait_reason::chan_send)
@@ -246,14 +256,11 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, bool tried, std:
         // WORD, and COMMIT acquire <- its park: the waiter is ours, with its slot.
         if (!move(me.m, c->word, w, without_lone(*c, me, w, false), acquire)) continue;
         waiter* r = who_is_lone(w);
-        c->ops->hand_over(r->slot, from);
-        ready(self(), r);
-        cooperate(self());
-        return chan_result::done;
+        return met(c, r->slot, from, r);
       }
       case word::select_sender:
       case word::sender: {
-        if (!may_block) return nothing(w);
+        if (!may_block) return nothing(w, seen);
         waiter* who = me.who();
         who->slot = from;
         if (parked how = wait_first(c, me, w, word::senders, who, wait_reason::chan_send); how != parked::no)
@@ -268,10 +275,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, bool tried, std:
           if (moved_on) again.at_once();
           continue;
         }
-        c->ops->hand_over(r.slot, from);
-        ready(self(), r.who);
-        cooperate(self());
-        return chan_result::done;
+        return met(c, r.slot, from, r.who);
       }
       case word::receivers: {
         partner r;
@@ -285,20 +289,14 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, bool tried, std:
             r = take_first(c, me, w, link::taken);
         }
         if (!r.who) continue;
-        c->ops->hand_over(r.slot, from);
-        ready(self(), r.who);
-        cooperate(self());
-        return chan_result::done;
+        return met(c, r.slot, from, r.who);
       }
       case word::senders: {
         in_line line = meet_or_join(c, me, word::senders, from, may_block, wait_reason::chan_send, w);
         if (line.what == in_line::again) continue;
-        if (line.what == in_line::nothing) return nothing(w);
+        if (line.what == in_line::nothing) return nothing(w, seen);
         if (line.what == in_line::waited) return result_of(line.how);
-        c->ops->hand_over(line.who.slot, from);
-        ready(self(), line.who.who);
-        cooperate(self());
-        return chan_result::done;
+        return met(c, line.who.slot, from, line.who.who);
       }
     }
   }
@@ -310,10 +308,6 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, bool tried, std
     block_forever(wait_reason::chan_receive_nil);
   }
   caller me;
-  auto nothing = [seen](std::uint64_t w) {
-    if (seen) *seen = w;
-    return gave_way(chan_result::would_block);
-  };
   for (backoff again(*c, me, tried);; again.pause()) {
     // WORD acquire: the seat of a lone select; what came before a close. SETTLED, as in send_slow.
     std::uint64_t w = may_block ? c->word.load(acquire) : load_settled(me.m, c->word);
@@ -332,7 +326,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, bool tried, std
           return chan_result::done;
         }
         if (closed) return gave_way(chan_result::closed);
-        if (!may_block) return nothing(w);
+        if (!may_block) return nothing(w, seen);
         waiter* who = me.who();
         who->slot = to;
         parked how = c->capacity == 0
@@ -355,7 +349,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, bool tried, std
       }
       case word::select_receiver:
       case word::receiver: {
-        if (!may_block) return nothing(w);
+        if (!may_block) return nothing(w, seen);
         waiter* who = me.who();
         who->slot = to;
         if (parked how = wait_first(c, me, w, word::receivers, who, wait_reason::chan_receive); how != parked::no)
@@ -369,10 +363,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, bool tried, std
           if (moved_on) again.at_once();
           continue;
         }
-        c->ops->hand_over(to, s.slot);
-        ready(self(), s.who);
-        cooperate(self());
-        return chan_result::done;
+        return met(c, to, s.slot, s.who);
       }
       case word::senders: {
         partner s;
@@ -398,12 +389,9 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, bool tried, std
       case word::receivers: {
         in_line line = meet_or_join(c, me, word::receivers, to, may_block, wait_reason::chan_receive, w);
         if (line.what == in_line::again) continue;
-        if (line.what == in_line::nothing) return nothing(w);
+        if (line.what == in_line::nothing) return nothing(w, seen);
         if (line.what == in_line::waited) return result_of(line.how);
-        c->ops->hand_over(to, line.who.slot);
-        ready(self(), line.who.who);
-        cooperate(self());
-        return chan_result::done;
+        return met(c, to, line.who.slot, line.who.who);
       }
     }
   }

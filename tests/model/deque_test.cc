@@ -2,9 +2,7 @@
 //
 // The deque (sched/deque.h): every goroutine that was pushed is taken by one taker, once, and with all that was written to it.
 
-#include <array>
-
-#include "model.h"
+#include "counted_gs.h"
 #include "runtime/sched/world.h"
 #include "tests/support/bare_p.h"
 
@@ -14,46 +12,14 @@ namespace {
 using weft_test::bare_p;
 using weft_test::check_all;
 using weft_test::check_some;
-
-// Goroutines that know how often they were taken; what is "written to it" is a goroutine's slot, which is plain.
-class items {
- public:
-  explicit items(std::size_t n) : gs_(n) {}
-  G* make(std::size_t i) {
-    G* g = gs_[i];
-    g->slot = reinterpret_cast<void*>(i + 1);
-    return g;
-  }
-  bool take(G* g) {
-    if (!g) return false;
-    std::size_t i = gs_.number_of(g);
-    sim::require(g->slot == reinterpret_cast<void*>(i + 1), "not what was written to it");
-    sim::require(++taken_[i] == 1, "taken twice");
-    return true;
-  }
-  void take_all(g_list& batch, const std::size_t* numbers) {
-    // A list's link lies over the slot: it says no more what was written.
-    for (std::size_t k = 0; G* g = batch.pop_front(); ++k) {
-      std::size_t i = gs_.number_of(g);
-      if (numbers) sim::require(i == numbers[k], "not in order");
-      sim::require(++taken_[i] == 1, "taken twice");
-    }
-  }
-  void all_taken(std::size_t n) {
-    for (std::size_t i = 0; i < n; ++i) sim::require(taken_[i] == 1, "lost");
-  }
-
- private:
-  weft_test::numbered_gs gs_;
-  std::array<int, 16> taken_{};
-};
+using weft_test::counted_gs;
 
 void start_at(P* p, std::uint32_t position) {
   p->deque_head.store(position, relaxed);
   p->deque_tail.store(position, relaxed);
 }
 
-void drain(P* p, items& all) {
+void drain(P* p, counted_gs& all) {
   while (all.take(deque::pop(p))) {
   }
 }
@@ -61,7 +27,7 @@ void drain(P* p, items& all) {
 // DEQUE-PUBLISH
 void publish() {
   auto p = bare_p();
-  items all(2);
+  counted_gs all(2);
   sim::thread thief([&] {
     all.take(deque::take_oldest(p.get()));
     all.take(deque::take_oldest(p.get()));
@@ -77,7 +43,7 @@ TEST(deque, publish) { check_all(publish); }
 // DEQUE-PUBLISH by the tail that pop leaves: what push stored, the thief may never see.
 void publish_by_pop() {
   auto p = bare_p();
-  items all(3);
+  counted_gs all(3);
   sim::thread thief([&] { all.take(deque::take_oldest(p.get())); });
   deque::push(p.get(), all.make(0));
   deque::push(p.get(), all.make(1));
@@ -96,7 +62,7 @@ TEST(deque, publish_by_pop) {
 void last_one() {
   auto p = bare_p();
   start_at(p.get(), 0xffff'ffff);
-  items all(3);
+  counted_gs all(3);
   for (std::size_t i = 0; i < 2; ++i) deque::push(p.get(), all.make(i));
   sim::thread thief([&] {
     all.take(deque::take_oldest(p.get()));
@@ -117,7 +83,7 @@ TEST(deque, last_one) {
 // The same where the owner pops what lies there alone, and puts another one into the place.
 void last_one_again_and_again() {
   auto p = bare_p();
-  items all(3);
+  counted_gs all(3);
   sim::thread thief([&] {
     for (int k = 0; k < 2; ++k) all.take(deque::take_oldest(p.get()));
   });
@@ -138,7 +104,7 @@ TEST(deque, last_one_again_and_again) {
 void reuse() {
   auto p = bare_p();
   start_at(p.get(), 0xffff'fffe);
-  items all(8);
+  counted_gs all(8);
   for (std::size_t i = 0; i < 4; ++i) deque::push(p.get(), all.make(i));
   std::size_t made = 4;
   sim::thread thief([&] {
@@ -160,7 +126,7 @@ TEST(deque, reuse_of_slots) {
 // The same where one thief makes room while another, slower, has read the slot.
 void reuse_behind_a_slow_thief() {
   auto p = bare_p();
-  items all(8);
+  counted_gs all(8);
   for (std::size_t i = 0; i < 4; ++i) deque::push(p.get(), all.make(i));
   std::size_t made = 4;
   auto steal = [&] { all.take(deque::take_oldest(p.get())); };
@@ -181,7 +147,7 @@ TEST(deque, reuse_of_slots_behind_a_slow_thief) {
 // DEQUE-LAST where it was another thief that came down to the last one: the head that T1 read is not its own.
 void two_thieves() {
   auto p = bare_p();
-  items all(4);
+  counted_gs all(4);
   for (std::size_t i = 0; i < 2; ++i) deque::push(p.get(), all.make(i));
   auto steal = [&] { all.take(deque::take_oldest(p.get())); };
   sim::thread a(steal);
@@ -202,7 +168,7 @@ TEST(deque, two_thieves) {
 void busy() {
   auto p = bare_p();
   start_at(p.get(), 0xffff'fffd);
-  items all(10);
+  counted_gs all(10);
   for (std::size_t i = 0; i < 3; ++i) deque::push(p.get(), all.make(i));
   auto steal = [&] {
     for (int k = 0; k < 3; ++k) all.take(deque::take_oldest(p.get()));
@@ -225,7 +191,7 @@ TEST(deque, two_busy_thieves) { check_some(busy, 100'000); }
 // The owner takes several of the oldest at once, beside a thief: when the deque is full, and when its P retires.
 void batch() {
   auto p = bare_p();
-  items all(6);
+  counted_gs all(6);
   for (std::size_t i = 0; i < 4; ++i) deque::push(p.get(), all.make(i));
   sim::thread thief([&] {
     for (int k = 0; k < 2; ++k) all.take(deque::take_oldest(p.get()));
@@ -252,7 +218,7 @@ TEST(deque, the_owner_takes_a_batch) {
 void steal_what_was_stolen() {
   auto p = bare_p();
   auto q = bare_p();
-  items all(6);
+  counted_gs all(6);
   for (std::size_t i = 0; i < 4; ++i) deque::push(p.get(), all.make(i));
   sim::thread first([&] {
     all.take(deque::steal_into(q.get(), p.get()));
@@ -281,7 +247,7 @@ TEST(deque, steal_what_was_stolen) {
 // The hint: what the owner has pushed it never overlooks itself, and nobody sees more than there is room for.
 void hint() {
   auto p = bare_p();
-  items all(3);
+  counted_gs all(3);
   sim::thread thief([&] {
     sim::require(deque::size(p.get()) <= deque::capacity, "more than there is room for");
     all.take(deque::take_oldest(p.get()));
@@ -300,7 +266,7 @@ TEST(deque, the_hint_is_never_too_small_for_its_owner) { check_all(hint, {.preem
 // Ring and deque together, as sysmon and who goes to sleep look at them: what stays in the one is not made up for by what goes through the other.
 void waiting_in_the_deque() {
   auto p = bare_p();
-  items all(3);
+  counted_gs all(3);
   deque::push(p.get(), all.make(0));
   sim::thread looks([&] { sim::require(waiting(p.get()) != 0, "one waits all the time"); });
   for (std::size_t i = 1; i < 3; ++i) {
@@ -315,7 +281,7 @@ TEST(deque, what_waits_there_is_not_overlooked_beside_a_busy_ring) { check_all(w
 
 void waiting_in_the_ring() {
   auto p = bare_p();
-  items all(3);
+  counted_gs all(3);
   runq::put(p.get(), all.make(0));
   sim::thread looks([&] { sim::require(waiting(p.get()) != 0, "one waits all the time"); });
   for (std::size_t i = 1; i < 3; ++i) {
@@ -332,7 +298,7 @@ TEST(deque, what_waits_in_the_ring_is_not_overlooked_beside_a_busy_deque) { chec
 // here: with an old tail behind a new head it looks empty, and all from before that tail has been taken.)
 void waiting_in_a_full_one() {
   auto p = bare_p();
-  items all(3 * deque::capacity);
+  counted_gs all(3 * deque::capacity);
   std::size_t made = 0;
   for (; made < 2; ++made) deque::push(p.get(), all.make(made));
   sim::thread looks([&] { sim::require(waiting(p.get()) != 0, "one waits all the time"); });

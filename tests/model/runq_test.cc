@@ -3,10 +3,9 @@
 // The run queue (sched/runq.h): every goroutine that was put is taken by one taker, once, and with all that was written to it. A
 // goroutine is only its waiter half here; what is "written to it" is its slot, which is plain.
 
-#include <array>
 #include <optional>
 
-#include "model.h"
+#include "counted_gs.h"
 #include "runtime/sched/runq.h"
 #include "tests/support/bare_p.h"
 
@@ -16,38 +15,15 @@ namespace {
 using weft_test::bare_p;
 using weft_test::check_all;
 using weft_test::check_some;
+using weft_test::counted_gs;
 using weft_test::held_p;
-
-// Goroutines that know how often they were taken.
-class items {
- public:
-  explicit items(std::size_t n) : gs_(n) {}
-  G* make(std::size_t i) {
-    G* g = gs_[i];
-    g->slot = reinterpret_cast<void*>(i + 1);
-    return g;
-  }
-  void take(G* g) {
-    if (!g) return;
-    std::size_t i = gs_.number_of(g);
-    sim::require(g->slot == reinterpret_cast<void*>(i + 1), "not what was written to it");
-    sim::require(++taken_[i] == 1, "taken twice");
-  }
-  void all_taken(std::size_t n) {
-    for (std::size_t i = 0; i < n; ++i) sim::require(taken_[i] == 1, "lost");
-  }
-
- private:
-  weft_test::numbered_gs gs_;
-  std::array<int, 16> taken_{};
-};
 
 void start_at(P* p, std::uint32_t position) {
   p->runq_head.store(runq::head::at(position), relaxed);
   p->runq_tail.store(position, relaxed);
 }
 
-void drain(P* p, items& all) {
+void drain(P* p, counted_gs& all) {
   all.take(take_runnext(p));
   while (G* g = runq::get(nullptr, p)) all.take(g);
 }
@@ -55,7 +31,7 @@ void drain(P* p, items& all) {
 // RUNQ-PUBLISH
 void publish() {
   auto p = bare_p();
-  items all(3);
+  counted_gs all(3);
   sim::thread thief([&] {
     auto mine = bare_p();
     all.take(runq::steal_into(nullptr, mine.get(), p.get()));
@@ -74,7 +50,7 @@ TEST(runq, publish_to_one_thief) { check_all(publish); }
 void steal_what_was_stolen() {
   auto p = bare_p();
   auto q = bare_p();
-  items all(3);
+  counted_gs all(3);
   for (std::size_t i = 0; i < 3; ++i) runq::put(p.get(), all.make(i));
   sim::thread first([&] {
     all.take(runq::steal_into(nullptr, q.get(), p.get()));
@@ -97,7 +73,7 @@ TEST(runq, steal_what_was_stolen) { check_all(steal_what_was_stolen, {.preemptio
 void reuse() {
   auto p = bare_p();
   start_at(p.get(), 0xffff'fffe);
-  items all(7);
+  counted_gs all(7);
   for (std::size_t i = 0; i < 4; ++i) runq::put(p.get(), all.make(i));
   std::size_t made = 4;
   sim::thread thief([&] {
@@ -121,7 +97,7 @@ TEST(runq, reuse_of_slots) {
 void reuse_by_a_theft() {
   auto p = bare_p();
   auto full = bare_p();
-  items all(8);
+  counted_gs all(8);
   for (std::size_t i = 0; i < 4; ++i) runq::put(p.get(), all.make(i));
   for (std::size_t i = 4; i < 8; ++i) runq::put(full.get(), all.make(i));
   sim::thread thief([&] {
@@ -143,7 +119,7 @@ TEST(runq, reuse_of_slots_by_a_theft) {
 
 void two_thieves() {
   auto p = bare_p();
-  items all(8);
+  counted_gs all(8);
   for (std::size_t i = 0; i < 4; ++i) runq::put(p.get(), all.make(i));
   auto steal = [&] {
     auto mine = bare_p();
@@ -171,7 +147,7 @@ void biased(int thieves, std::size_t rounds) {
   held_p owner;
   P* p = owner.p();
   bias_to(owner.m(), p->runq_head);
-  items all(10);
+  counted_gs all(10);
   std::size_t made = 0;
   for (; made < 3; ++made) runq::put(p, all.make(made));
   const auto steal = [&] {
@@ -203,7 +179,7 @@ TEST(runq, biased_two_thieves) {
 // RUNNEXT, RUNNEXT-CLAIM
 void claim_runnext() {
   auto p = bare_p();
-  items all(3);
+  counted_gs all(3);
   sim::thread thief([&] {
     all.take(steal_runnext(p.get()));
     all.take(steal_runnext(p.get()));
@@ -228,7 +204,7 @@ TEST(runnext, claim_without_membarrier) {
 
 void two_claimers() {
   auto p = bare_p();
-  items all(2);
+  counted_gs all(2);
   put_runnext(p.get(), all.make(0));
   sim::thread a([&] { all.take(steal_runnext(p.get())); });
   sim::thread b([&] { all.take(steal_runnext(p.get())); });
