@@ -50,8 +50,8 @@ class WEFT_API wait_group {
   void done() {
     // Not the last one, nor one in 64: their low bits of the count are not zero afterwards. Then one from the word is one from the count.
     std::uint64_t before = word_.load(relaxed);  // relaxed: a look, the exchange decides
-    // WG-DONE release and acquire, as in add.
-    if ((before & 63) > 1 && word_.compare_exchange_strong(before, before - 1, acq_rel, relaxed)) [[likely]]
+    // WG-DONE release. Not acquire: who is not the last wakes nobody, and the last one acquires from all exchanges before its own.
+    if ((before & 63) > 1 && word_.compare_exchange_strong(before, before - 1, release, relaxed)) [[likely]]
       return rt::cooperate(rt::self());
     add(-1);
   }
