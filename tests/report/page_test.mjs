@@ -199,6 +199,9 @@ test('what failed, was skipped or could not be measured is named under its chart
   const { tab, close } = await opened('full', phone);
   const notes = async (id) => (await tab.$$eval(`#${id} .notes li`, (all) => all.map((n) => n.textContent))).join('\n');
   assert.match(await notes('hierarchy'), /not measured: VM: exit and entry; VM: ping-pong, 1 core; .*: no \/dev\/kvm on this machine/);
+  assert.match(await notes('hierarchy'), /not steady, another run may find something else: thread: futex, 2 cores \(± 10\.0 %\)$/m);
+  const behind = await tab.$$eval('#hierarchy details tbody tr, section:has(#chart-hierarchy) details tbody tr', (all) => all.map((r) => r.textContent));
+  assert.ok(behind.some((row) => row.startsWith('load.dram') && row.includes('2.0 %')), behind.find((row) => row.startsWith('load.dram')));
   assert.match(await notes('peers-p16'), /failed: boost\.fiber, pingpong: hung: no result after 60 s/);
   assert.match(await notes('peers-p1'), /skipped: libst2: no st\.h: install the package libst-dev/);
   await close();

@@ -16,7 +16,7 @@
 
   // ---- dots on a logarithmic axis of time, the figure written at the right: the hierarchy, and the headline
   //
-  // rows: {title, group, ns: {min, median, p99}, more}; first on top
+  // rows: {title, group, ns: {min, median, p99}, known, more}; first on top. known: how well the median is, in words, where a bench says it
 
   function ladder_option(rows, width, palette) {
     const narrow = width < 560;
@@ -60,7 +60,7 @@
     option.tooltip.formatter = (points) => {
       const r = rows[points[0].value[1]];
       const range = r.ns.p99 > 0 ? `<br>min ${time(r.ns.min)}, p99 ${time(r.ns.p99)}` : '';
-      return `<strong>${escaped(r.title)}</strong><br>median ${time(r.ns.median)}${range}` + (r.more ? `<br>${escaped(r.more)}` : '');
+      return `<strong>${escaped(r.title)}</strong><br>median ${time(r.ns.median)}${r.known ? ` ± ${r.known}` : ''}${range}` + (r.more ? `<br>${escaped(r.more)}` : '');
     };
     option.series = names.map((group) => ({
       type: 'scatter', name: group, symbolSize: loud(group) ? 12 : 9, z: 3,
@@ -101,24 +101,30 @@
     return reasons.map((why) => `${pairs.filter(([, w]) => w === why).map(([name]) => name).join('; ')}: ${why}`);
   }
 
+  // Half of the interval in which a row's median lies with 95 % confidence, as a share of it; bench_hierarchy says it since turns were counted.
+  const doubt = (r) => (r.turns ? (r.turns.median_ci95[1] - r.turns.median_ci95[0]) / (r.turns.median_ci95[1] + r.turns.median_ci95[0]) : 0);
+  const percent = (x) => `${(100 * x).toFixed(1)} %`;
+
   function hierarchy(report) {
     const title = 'The hierarchy: from a cycle to a virtual machine';
     const id = 'hierarchy';
     const document = report.documents.hierarchy;
     if (!document) return { id, title, missing: report.missing.hierarchy };
     const measured = document.rows.filter((r) => r.ns);
-    const row = (r) => ({ title: title_of(r.name), group: group_of(r.name), ns: r.ns, more: r.method });
+    const row = (r) => ({ title: title_of(r.name), group: group_of(r.name), ns: r.ns, known: r.turns ? percent(doubt(r)) : '', more: r.method });
     const absent = document.rows.length - measured.length;
     const says = 'Median of each, on a logarithmic axis; the line goes from the least to the 99th percentile. ' +
       (absent ? `${absent} of ${document.rows.length} rows could not be measured on this machine.` : '');
     const cells = document.rows.map((r) => [
       r.name, r.method || '', r.isolation || '',
-      ...(r.ns ? [time(r.ns.min), time(r.ns.median), time(r.ns.p99),
-        r.cycles ? digits(r.cycles.median) : '', r.multiplier ? `${digits(r.multiplier)}x` : ''] : ['', `not measured: ${r.unavailable}`, '', '', '']),
+      ...(r.ns ? [time(r.ns.min), time(r.ns.median), r.turns ? percent(doubt(r)) : '', time(r.ns.p99),
+        r.cycles ? digits(r.cycles.median) : '', r.multiplier ? `${digits(r.multiplier)}x` : ''] : ['', `not measured: ${r.unavailable}`, '', '', '', '']),
     ]);
-    const columns = ['name', 'method', 'isolation', 'min', 'median', 'p99', 'cycles', 'goroutine switches'];
+    const columns = ['name', 'method', 'isolation', 'min', 'median', '±', 'p99', 'cycles', 'goroutine switches'];
     if (measured.length === 0) return { id, title, missing: 'bench_hierarchy could measure none of its rows here', columns, rows: cells };
     const notes = by_reason(document.rows.filter((r) => !r.ns).map((r) => [title_of(r.name), r.unavailable])).map((n) => `not measured: ${n}`);
+    const restless = measured.filter((r) => r.ns.median > 5 && doubt(r) > 0.05).map((r) => `${title_of(r.name)} (± ${percent(doubt(r))})`);
+    if (restless.length > 0) notes.push(`not steady, another run may find something else: ${restless.join(', ')}`);
     return { ...ladder(id, title, says, measured.map(row), columns, cells), notes };
   }
 
