@@ -119,22 +119,13 @@ G* ring(M* m) {
   return nullptr;
 }
 
-// From the deque, as long as somebody in the ring lets them go first.
-G* owed(M* m) {
-  std::uint32_t& n = m->p->more->deque_owed;
-  if (n == 0) return nullptr;
-  G* g = deque::pop(m->p);
-  n = g ? n - 1 : 0;
-  return g;
-}
-
 // The ring's oldest or the deque's newest, by turns when both have some; but who gave way to the deque (park.cc) waits for as many as it found
 // there. The turn is a bit of its own: the budget's would beat with what goroutines call in between (four calls and a yield, and the ring
 // had every turn).
 G* local(M* m, bool& newest) {
   newest = true;
-  if (G* g = owed(m)) return g;
   P* p = m->p;
+  if (G* g = take_owed(p)) return g;
   bool& newer = p->more->newer_next;
   newer = !newer;
   if (newer)

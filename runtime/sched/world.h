@@ -141,18 +141,21 @@ inline void refill(P* p) {
 void schedule(M* m);  // on g0, until the run is over
 // The next goroutine of this P without going to the scheduler, or null. `timers_were_run`: just now, they need not be looked at again.
 G* pick_next(M* m, bool timers_were_run = false);
-// Its frequent case, for who ends: the budget lasts, and runnext goes on, or the newest of those in the deque that somebody has given way to. Null:
-// nothing has happened, pick_next knows.
+// From the deque, as long as somebody in the ring lets them go first.
+[[gnu::always_inline]] inline G* take_owed(P* p) {
+  std::uint32_t& n = p->more->deque_owed;
+  if (n == 0) return nullptr;
+  G* g = deque::pop(p);
+  n = g ? n - 1 : 0;
+  return g;
+}
+// pick_next's frequent case, for who ends: the budget lasts, and runnext goes on, or one that is owed. Null: ask pick_next.
 [[gnu::always_inline]] inline G* pick_at_once(M* m) {
   P* p = m->p;
-  const std::int32_t left = p->budget.load(relaxed) - limits::switch_cost;
+  const std::int32_t left = p->budget.load(relaxed) - limits::switch_cost;  // relaxed: the owner's
   if (left < 0) return nullptr;
   G* g = take_runnext(p);
-  std::uint32_t& owed = p->more->deque_owed;
-  if (!g && owed != 0 && !p->inbox.load(relaxed)) {
-    g = deque::pop(p);
-    owed = g ? owed - 1 : 0;
-  }
+  if (!g && !p->inbox.load(relaxed)) g = take_owed(p);  // relaxed: a hint, as in get_inbox
   if (g) p->budget.store(left, relaxed);
   return g;
 }
