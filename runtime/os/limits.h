@@ -37,11 +37,16 @@ static_assert((deque_capacity & (deque_capacity - 1)) == 0);
 inline constexpr std::uint32_t spawn_storm = real_or_sim(128U, 7U);  // more than fill a simulated deque
 // Who starts goroutines looks whether another P would take some when two wait, and then at every so many more.
 inline constexpr std::uint32_t help_every = real_or_sim(16U, 4U);
-// A thief whose goroutines took less than this each, from one look for work to the next, stays away from deques: for so long the first time, twice
-// as long the next, and at most; sysmon promises 100 us.
+// Thieves of a P's deque begin with so many at once. Those who took less than this each, or less than so many times what the theft took, from one look
+// for work to the next, were not worth it: a quarter of them the next time, and not before so long, twice as long the next time, and at most; sysmon
+// promises 100 us. Those who were: twice as many, at once.
+inline constexpr std::uint32_t theft_first = real_or_sim(4U, 2U);
 inline constexpr std::int64_t steal_worth_ns = real_or_sim(1'000, 1);
+inline constexpr std::int64_t steal_worth_thefts = 4;
 inline constexpr std::int64_t stay_away_first_ns = real_or_sim(1'000, 1);
 inline constexpr std::int64_t stay_away_max_ns = real_or_sim(32'000, 2);
+// Between two looks at other Ps while one is barred.
+inline constexpr std::int64_t look_away_ns = real_or_sim(4'000, 1);
 // So long may a deque's bottom lie there while newer ones are run: as long as a goroutine of Go's may run before others get their turn.
 inline constexpr std::int64_t deque_patience_ns = real_or_sim(10'000'000, 10);
 

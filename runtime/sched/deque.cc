@@ -73,11 +73,11 @@ void take_oldest(P* p, std::uint32_t n, g_list& batch) {
     batch.push_back(p->deque[(h + i) % capacity].load(relaxed));  // relaxed: the owner wrote it
 }
 
-G* steal_into(P* dst, P* src) {
+G* steal_into(P* dst, P* src, std::uint32_t most) {
   const std::uint32_t there = size(src);
   G* first = take_oldest(src);
   if (!first || there < limits::deque_steal_many) return first;
-  for (std::uint32_t n = std::min(there, capacity) / 2; n > 1 && size(dst) < capacity; --n) {
+  for (std::uint32_t n = std::min({there / 2, capacity / 2, most}); n > 1 && size(dst) < capacity; --n) {
     G* g = take_oldest(src);
     if (!g) break;
     push(dst, g);

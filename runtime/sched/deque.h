@@ -81,7 +81,7 @@ G* take_oldest(P* p);
 void take_oldest(P* p, std::uint32_t n, g_list& batch);
 
 // The owner of `dst` takes from `src`: the oldest, which is returned; where there are many, hence none of them large, up to half, which go
-// into dst's own deque, the newest of them on top. Null when there was nothing.
-G* steal_into(P* dst, P* src);
+// into dst's own deque, the newest of them on top, but no more than `most`. Null when there was nothing.
+G* steal_into(P* dst, P* src, std::uint32_t most = capacity);
 
 }  // namespace weft::rt::deque

@@ -187,10 +187,6 @@ struct P {
   alignas(64) biased_word runq_head{0};
   // Line 2 on: tail and slots; the owner writes them.
   alignas(64) atomic<std::uint32_t> runq_tail{0};
-  std::uint64_t next_id = 0;  // owner: goroutine ids in hand, [next_id, last_id)
-  std::uint64_t last_id = 0;
-  atomic<std::uint64_t> born{0};  // owner; relaxed: goroutines made and ended here, added up when all is idle
-  atomic<std::uint64_t> ended{0};
   atomic<G*> runq[limits::runq_capacity] = {};
 
   // The same again for those that have not run yet (sched/deque.h): thieves write the head, the owner the rest.
@@ -201,6 +197,12 @@ struct P {
   // Others push, the owner takes: goroutines that are bound to this P.
   alignas(64) atomic<waiter*> inbox{nullptr};
   std::int32_t id = 0;  // birth; here, as who pushes asks for it
+
+  // The owner's, at each start and end of a goroutine: not where others look for work.
+  alignas(64) std::uint64_t next_id = 0;  // owner: goroutine ids in hand, [next_id, last_id)
+  std::uint64_t last_id = 0;
+  atomic<std::uint64_t> born{0};  // owner; relaxed: goroutines made and ended here, added up when all is idle
+  atomic<std::uint64_t> ended{0};
 
   struct parts;
   parts* more = nullptr;  // free slots and the like: not for headers that users see

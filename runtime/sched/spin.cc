@@ -121,42 +121,69 @@ bool steal_timers(M* m) {
   return false;
 }
 
-// Was the last theft from a deque worth it? A goroutine that another P would have run within 50 ns costs the thief several cache lines, and the
-// other P as many when it uses the stacks again. (A thousand goroutines that end at once, two Ps: 214 ns each, so 179; at one P 42.) A part of a tree,
-// or anything that takes a microsecond, is worth it at once.
+// Was the last theft from a deque worth it? A goroutine that its P would have run within 50 ns costs the thief several cache lines, and that
+// P as many when it uses the stacks again. A part of a tree, or anything that takes a few times what such lines cost, is worth it at once. What they
+// cost differs by ten from machine to machine, and from hour to hour on one; the theft itself moves some, so it tells.
 void judge_theft(M* m) {
   M::parts& mine = *m->more;
-  if (mine.stolen == 0) return;
+  if (!mine.robbed) return;
+  theft_account& of = std::exchange(mine.robbed, nullptr)->more->thefts;
   const std::int64_t now = os::now_ns();
-  if (now - mine.stole_ns >= mine.stolen * limits::steal_worth_ns) {
-    mine.stay_away_ns = 0;
+  const std::uint32_t most = of.most.load(relaxed);
+  if (now - mine.stole_ns >=
+      std::max(mine.stolen * limits::steal_worth_ns, limits::steal_worth_thefts * mine.theft_ns)) {
+    of.away_ns.store(0, relaxed);
+    of.not_before_ns.store(0, relaxed);
+    of.most.store(std::min(2 * most, deque::capacity / 2), relaxed);
   } else {
-    mine.stay_away_ns = std::clamp(2 * mine.stay_away_ns, limits::stay_away_first_ns, limits::stay_away_max_ns);
-    mine.away_until_ns = now + mine.stay_away_ns;
+    const std::int64_t away =
+        std::clamp(2 * of.away_ns.load(relaxed), limits::stay_away_first_ns, limits::stay_away_max_ns);
+    of.away_ns.store(away, relaxed);
+    of.not_before_ns.store(now + away, relaxed);
+    of.most.store(std::max(most / 4, 1U), relaxed);
   }
-  mine.stolen = 0;
+}
+
+// Who may not spin does not hold back either.
+bool barred(M* m, P* victim) {
+  const std::int64_t from = victim->more->thefts.not_before_ns.load(relaxed);
+  return from != 0 && m->spinning && os::now_ns() < from;
 }
 
 G* steal_started(M* m, P* victim) {
+  theft_account& of = victim->more->thefts;
   const std::uint32_t before = deque::own_size(m->p);
-  G* g = deque::steal_into(m->p, victim);
+  const std::int64_t start = os::now_ns();
+  G* g = deque::steal_into(m->p, victim, of.most.load(relaxed));
   if (g) {
-    m->more->stolen = 1 + deque::own_size(m->p) - before;
-    m->more->stole_ns = os::now_ns();
+    M::parts& mine = *m->more;
+    mine.robbed = victim;
+    mine.stolen = 1 + deque::own_size(m->p) - before;
+    mine.stole_ns = os::now_ns();
+    mine.theft_ns = mine.stole_ns - start;
+    // One at a time, as long as it is in doubt.
+    if (const std::int64_t away = of.away_ns.load(relaxed); away != 0)
+      of.not_before_ns.store(mine.stole_ns + away, relaxed);
   }
   return g;
+}
+
+// Each look at another P's queues takes lines from their owner who writes to them at each goroutine, and whose next fence waits for them: all
+// that is there being barred, not so often.
+void look_away(M* m) {
+  P* p = m->p;
+  const std::int64_t until = os::now_ns() + limits::look_away_ns;
+  while (os::now_ns() < until) {
+    if (p->attention.load(relaxed) || p->inbox.load(relaxed) || m->s->globq_size.load(relaxed) != 0) return;
+    for (int i = 0; i < relax_per_round; ++i) cpu_relax();
+  }
 }
 
 G* spin(M* m, std::uint32_t rounds) {
   sched* s = m->s;
   P* p = m->p;
   judge_theft(m);
-  bool away = m->spinning && m->more->away_until_ns != 0;  // who may not spin does not hold back either
   for (std::uint32_t r = 0;; ++r) {
-    if (away && os::now_ns() >= m->more->away_until_ns) {
-      away = false;
-      m->more->away_until_ns = 0;
-    }
     bool held_back = false;
     if (p->attention.load(relaxed)) return nullptr;
     if (G* g = get_inbox(m)) return g;
@@ -165,18 +192,20 @@ G* spin(M* m, std::uint32_t rounds) {
     for (int i = 0; i < n; ++i) {
       P* victim = proc(s, start + i < n ? start + i : start + i - n);
       if (victim == p) continue;
+      if (barred(m, victim)) {
+        held_back = held_back || waiting(victim) != 0;
+        continue;
+      }
+      if (deque::size(victim) != 0)
+        if (G* g = steal_started(m, victim)) return g;
       if (runq::size(victim) != 0)
         if (G* g = runq::steal_into(m, p, victim)) return g;
-      if (deque::size(victim) == 0) continue;
-      if (away)
-        held_back = true;
-      else if (G* g = steal_started(m, victim))
-        return g;
     }
     if (G* g = get_global(m, true)) return g;
     if (steal_timers(m)) return nullptr;  // what they readied is in our own queue
     if (r >= rounds && !held_back) return nullptr;
     for (int i = 0; i < relax_per_round; ++i) cpu_relax();
+    if (held_back) look_away(m);
   }
 }
 

@@ -46,12 +46,19 @@ struct M::parts {
       nullptr;              // this M: for timers that fire inside another section (run_timers); made when first wanted
   bool was_keeper = false;  // written under lk, before wake; then this M's: SYSMON-TIMERS
   std::uint32_t no_switch = 0;  // this M: hold_switches
-  // This M: how many it took from another P's deque last, and when; how long it stays away after that, and until when (spin.cc).
+  // This M: from whose deque it took last, until that has been judged (spin.cc); how many, when, and how long that took.
+  P* robbed = nullptr;
   std::uint32_t stolen = 0;
   std::int64_t stole_ns = 0;
-  std::int64_t stay_away_ns = 0;
-  std::int64_t away_until_ns = 0;
+  std::int64_t theft_ns = 0;
   os::alt_stack_memory signal_stack;  // made by who starts the thread, who can take the failure
+};
+
+// What thieves have learned about a P's deque (spin.cc). Written by them; relaxed: hints, and whose write is lost learns it again.
+struct alignas(64) theft_account {
+  atomic<std::uint32_t> most{limits::theft_first};  // so many at once, at most
+  atomic<std::int64_t> away_ns{0};                  // so long nobody comes after a theft that was not worth it
+  atomic<std::int64_t> not_before_ns{0};
 };
 
 struct P::parts {
@@ -69,6 +76,7 @@ struct P::parts {
   // Owner: where the deque's bottom was when it was first seen there, and when that was. Zero: it was empty, or has been seen to.
   std::uint32_t deque_seen_head = 0;
   std::int64_t deque_since_ns = 0;
+  theft_account thefts;
   // sysmon only: what it saw at its last look.
   std::uint32_t seen_rounds = 0;
   std::int32_t seen_budget = 0;
