@@ -47,6 +47,10 @@ inline constexpr std::int64_t stay_away_first_ns = real_or_sim(1'000, 1);
 inline constexpr std::int64_t stay_away_max_ns = real_or_sim(32'000, 2);
 // Between two looks at other Ps while one is barred.
 inline constexpr std::int64_t look_away_ns = real_or_sim(4'000, 1);
+// So long after a P was asked for what is private in its deque, that is made public without its owner (sched/deque.h): what that costs. Who asks while
+// as many Ms run as there are CPUs waits less: it may be the owner's CPU that it waits on.
+inline constexpr std::int64_t ask_patience_ns = real_or_sim(10'000, 1);
+inline constexpr std::int64_t ask_patience_busy_ns = real_or_sim(1'000, 1);
 // So long may a deque's bottom lie there while newer ones are run: as long as a goroutine of Go's may run before others get their turn.
 inline constexpr std::int64_t deque_patience_ns = real_or_sim(10'000'000, 10);
 

@@ -191,7 +191,9 @@ struct P {
 
   // The same again for those that have not run yet (sched/deque.h): thieves write the head, the owner the rest.
   alignas(64) atomic<std::uint32_t> deque_head{0};
+  atomic<std::uint64_t> deque_call{0};  // thieves and the owner: what they want of it
   alignas(64) atomic<std::uint32_t> deque_tail{0};
+  atomic<std::uint32_t> deque_split{0};
   atomic<G*> deque[limits::deque_capacity] = {};
 
   // Others push, the owner takes: goroutines that are bound to this P.

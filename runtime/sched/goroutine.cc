@@ -282,10 +282,11 @@ void launch(M* m, G* g, void (*entry)(G*)) {
     g->why.store(wait_reason::start, relaxed);  // relaxed: this P's, until it has moved on
     displace_runnext(m, g);
     // Not at each: the fence would be a tenth of a goroutine's life. A P that idles meanwhile looks at the deque before it sleeps, and
-    // sysmon at what it overlooks.
-    const std::uint32_t spare = waiting_here(p);
-    call_for_help(m->s, p, spare % limits::help_every == 2 ? spare : 0);
+    // sysmon at what it overlooks; to that it is left while these are not worth a theft.
     P::parts& mine = *p->more;
+    const std::uint32_t spare = waiting_here(p);
+    const bool now = spare % limits::help_every == 2 && mine.thefts.away_ns.load(relaxed) == 0;
+    call_for_help(m->s, p, now ? spare : 0);
     if (mine.spawner != m->curg) {
       mine.spawner = m->curg;
       mine.spawned = 0;

@@ -165,7 +165,10 @@ void call_for_help(sched* s, P* p, std::uint32_t spare) {
   // apart, and put each of their words on the wire between two cores.
   if (spare <= 1) return tell_sysmon_of_waiting(p);
   os::fence_full();  // SUBMIT-IDLE, submitter's side (spin.cc)
-  if (s->nidle.load(relaxed) != 0 && s->nspinning.load(relaxed) == 0) wake_p(s);
+  const bool looking = s->nspinning.load(relaxed) != 0;
+  const bool idle = s->nidle.load(relaxed) != 0;
+  if (idle || looking) deque::publish(p);
+  if (idle && !looking) wake_p(s);
 }
 
 void hold_switches(M* m) noexcept {

@@ -152,7 +152,9 @@ void age_deque(M* m, std::int64_t now) {
     mine.deque_seen_head = head;
     mine.deque_since_ns = now;
   } else if (now - mine.deque_since_ns >= limits::deque_patience_ns) {
-    if (G* oldest = deque::take_oldest(p)) queue_local(m, oldest);
+    g_list oldest;
+    deque::take_oldest(p, 1, oldest);
+    if (G* g = oldest.pop_front()) queue_local(m, g);
     mine.deque_since_ns = 0;
   }
 }

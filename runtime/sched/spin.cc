@@ -9,6 +9,9 @@
 //   * How long adapts: looking that paid doubles the next look, looking in vain takes a quarter off.
 //   * Whoever stops spinning because it found work makes sure that somebody looks for the rest.
 //
+//   * Theft from a deque adapts likewise, by the P that is robbed: what its goroutines were worth to the last thief says how many the next one takes,
+//     and when (judge_theft). Until then they are barred: spinners wait for it, others do as if they were not there, and sysmon is told.
+//
 // Who makes a goroutine runnable in a place that others can take it from (a ring, the global queue, an inbox) must see to it
 // that somebody will look: wake an M, unless one is spinning, or no P is idle.
 //
@@ -20,7 +23,7 @@
 //   Forbidden: S3 sees no idle P or a spinner, and R3 does not see g. Then g waits beside an idle P. The fences exclude it.
 //   All that is between the fences is relaxed.
 //   If S3 sees a spinner that is still to reach R1, that spinner does R3 after S1. (Model tests: idle.a_full_ring_is_seen_at_once and its kin.)
-//   A runnext is not such a place: see sysmon.cc.
+//   A runnext is not such a place, and what is barred is left to sysmon as it is: see sysmon.cc.
 //
 // Rejected, as Go did and for its reasons (proc.go, "Worker thread parking/unparking"): one central scheduler lock; handing the
 // P directly to a woken M at each ready (the state ping-pongs between threads); waking an M at every ready (thrash).
@@ -49,11 +52,22 @@ void run_m(void* arg) {
   unbind_m(m);
 }
 
+// Its goroutines were not worth the last theft, and it is not the time for another.
+bool barred(const P* victim) {
+  const std::int64_t from = victim->more->thefts.not_before_ns.load(relaxed);
+  return from != 0 && os::now_ns() < from;
+}
+
 bool looks_like_work(sched* s) {
   if (s->globq_size.load(relaxed) != 0) return true;  // relaxed: after a fence, see SUBMIT-IDLE
   int n = s->nprocs.load(acquire);
-  for (int i = 0; i < n; ++i)
-    if (waiting(proc(s, i)) != 0) return true;
+  for (int i = 0; i < n; ++i) {
+    P* p = proc(s, i);
+    if (runq::size(p) != 0) return true;
+    if (deque::size(p) == 0) continue;
+    if (!barred(p)) return true;
+    if (p->nag.load(relaxed)) nag_sysmon(p);  // sysmon's, should it last
+  }
   return false;
 }
 
@@ -144,27 +158,20 @@ void judge_theft(M* m) {
   }
 }
 
-// Who may not spin does not hold back either.
-bool barred(M* m, P* victim) {
-  const std::int64_t from = victim->more->thefts.not_before_ns.load(relaxed);
-  return from != 0 && m->spinning && os::now_ns() < from;
-}
-
 G* steal_started(M* m, P* victim) {
   theft_account& of = victim->more->thefts;
   const std::uint32_t before = deque::own_size(m->p);
   const std::int64_t start = os::now_ns();
   G* g = deque::steal_into(m->p, victim, of.most.load(relaxed));
-  if (g) {
-    M::parts& mine = *m->more;
-    mine.robbed = victim;
-    mine.stolen = 1 + deque::own_size(m->p) - before;
-    mine.stole_ns = os::now_ns();
-    mine.theft_ns = mine.stole_ns - start;
-    // One at a time, as long as it is in doubt.
-    if (const std::int64_t away = of.away_ns.load(relaxed); away != 0)
-      of.not_before_ns.store(mine.stole_ns + away, relaxed);
-  }
+  if (!g) return nullptr;
+  M::parts& mine = *m->more;
+  mine.robbed = victim;
+  mine.stolen = 1 + deque::own_size(m->p) - before;
+  mine.stole_ns = os::now_ns();
+  mine.theft_ns = mine.stole_ns - start;
+  // One at a time, as long as it is in doubt.
+  if (const std::int64_t away = of.away_ns.load(relaxed); away != 0)
+    of.not_before_ns.store(mine.stole_ns + away, relaxed);
   return g;
 }
 
@@ -183,8 +190,10 @@ G* spin(M* m, std::uint32_t rounds) {
   sched* s = m->s;
   P* p = m->p;
   judge_theft(m);
+  std::int64_t force_ns = 0;
   for (std::uint32_t r = 0;; ++r) {
     bool held_back = false;
+    P* asked = nullptr;
     if (p->attention.load(relaxed)) return nullptr;
     if (G* g = get_inbox(m)) return g;
     int n = s->nprocs.load(relaxed);
@@ -192,18 +201,34 @@ G* spin(M* m, std::uint32_t rounds) {
     for (int i = 0; i < n; ++i) {
       P* victim = proc(s, start + i < n ? start + i : start + i - n);
       if (victim == p) continue;
-      if (barred(m, victim)) {
-        held_back = held_back || waiting(victim) != 0;
+      const bool bar = barred(victim);
+      if (bar && m->spinning) {
+        held_back = true;
         continue;
       }
-      if (deque::size(victim) != 0)
+      // The deque before the ring: who is in the ring has run here before.
+      if (!bar && deque::has_public(victim))
         if (G* g = steal_started(m, victim)) return g;
       if (runq::size(victim) != 0)
         if (G* g = runq::steal_into(m, p, victim)) return g;
+      if (!bar && deque::size(victim) != 0) {
+        deque::ask(victim);
+        asked = victim;
+      }
     }
     if (G* g = get_global(m, true)) return g;
     if (steal_timers(m)) return nullptr;  // what they readied is in our own queue
-    if (r >= rounds && !held_back) return nullptr;
+    // Not answered: the owner is in a goroutine that computes, or its thread is off its CPU, which we may have.
+    if (asked) {
+      const std::int64_t now = os::now_ns();
+      if (force_ns == 0) {
+        force_ns = now + (m->spinning ? limits::ask_patience_ns : limits::ask_patience_busy_ns);
+      } else if (now >= force_ns) {
+        deque::force(asked);
+        force_ns = 0;
+      }
+    }
+    if (r >= rounds && !held_back && !asked) return nullptr;
     for (int i = 0; i < relax_per_round; ++i) cpu_relax();
     if (held_back) look_away(m);
   }

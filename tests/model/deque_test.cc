@@ -17,6 +17,13 @@ using weft_test::counted_gs;
 void start_at(P* p, std::uint32_t position) {
   p->deque_head.store(position, relaxed);
   p->deque_tail.store(position, relaxed);
+  p->deque_split.store(position, relaxed);
+}
+
+// As when a thief had called for all.
+void publish_all(P* p) {
+  p->deque_call.store(deque::call::at(p->deque_tail.load(relaxed)) | deque::call::wanted, relaxed);
+  deque::answer(p);
 }
 
 void drain(P* p, counted_gs& all) {
@@ -24,49 +31,87 @@ void drain(P* p, counted_gs& all) {
   }
 }
 
+// A thief that gets what it comes for.
+G* force_and_take(P* p) {
+  if (G* g = deque::take(p)) return g;
+  deque::force(p);
+  return deque::take(p);
+}
+
 // DEQUE-PUBLISH
 void publish() {
   auto p = bare_p();
-  counted_gs all(2);
+  counted_gs all(3);
   sim::thread thief([&] {
-    all.take(deque::take_oldest(p.get()));
-    all.take(deque::take_oldest(p.get()));
+    all.take(deque::take(p.get()));
+    all.take(deque::take(p.get()));
   });
   deque::push(p.get(), all.make(0));
   deque::push(p.get(), all.make(1));
-  thief.join();
-  drain(p.get(), all);
-  all.all_taken(2);
-}
-TEST(deque, publish) { check_all(publish); }
-
-// DEQUE-PUBLISH by the tail that pop leaves: what push stored, the thief may never see.
-void publish_by_pop() {
-  auto p = bare_p();
-  counted_gs all(3);
-  sim::thread thief([&] { all.take(deque::take_oldest(p.get())); });
-  deque::push(p.get(), all.make(0));
-  deque::push(p.get(), all.make(1));
-  all.take(deque::pop(p.get()));
+  deque::publish(p.get());
   deque::push(p.get(), all.make(2));
+  deque::publish(p.get());
   thief.join();
   drain(p.get(), all);
   all.all_taken(3);
 }
-TEST(deque, publish_by_pop) {
-  check_all(publish_by_pop, {.preemptions = 3});
-  check_some(publish_by_pop, 100'000);
+TEST(deque, publish) { check_all(publish); }
+
+// DEQUE-PUBLISH by the split that reclaim leaves: what publish stored, the thief may never see.
+void publish_by_reclaim() {
+  auto p = bare_p();
+  counted_gs all(4);
+  sim::thread thief([&] {
+    all.take(deque::take(p.get()));
+    all.take(deque::take(p.get()));
+  });
+  for (std::size_t i = 0; i < 4; ++i) deque::push(p.get(), all.make(i));
+  deque::publish(p.get());
+  all.take(deque::pop(p.get()));
+  all.take(deque::pop(p.get()));  // takes back half of the three
+  thief.join();
+  drain(p.get(), all);
+  all.all_taken(4);
+}
+TEST(deque, publish_by_reclaim) {
+  check_all(publish_by_reclaim, {.preemptions = 3});
+  check_some(publish_by_reclaim, 100'000);
 }
 
-// DEQUE-LAST. Of two, so that a thief comes to the last one by its own exchange, and the owner by a stale head.
-void last_one() {
+// DEQUE-TAIL, and DEQUE-PUBLISH by who forces: another takes what it opens.
+void publish_by_force() {
+  auto p = bare_p();
+  counted_gs all(3);
+  sim::thread thief([&] {
+    deque::force(p.get());
+    all.take(deque::take(p.get()));
+  });
+  sim::thread another([&] { all.take(deque::take(p.get())); });
+  deque::push(p.get(), all.make(0));
+  deque::push(p.get(), all.make(1));
+  all.take(deque::pop(p.get()));  // what push stored, the thief may never see
+  deque::push(p.get(), all.make(2));
+  thief.join();
+  another.join();
+  drain(p.get(), all);
+  all.all_taken(3);
+}
+TEST(deque, publish_by_force) {
+  check_all(publish_by_force, {.preemptions = 2});
+  check_some(publish_by_force, 100'000);
+  check_some(publish_by_force, 100'000, {.asymmetric = false});
+}
+
+// DEQUE-SPLIT. Of two, so that a thief comes to the last one by its own exchange, and the owner by a stale head.
+void split() {
   auto p = bare_p();
   start_at(p.get(), 0xffff'ffff);
   counted_gs all(3);
   for (std::size_t i = 0; i < 2; ++i) deque::push(p.get(), all.make(i));
+  publish_all(p.get());
   sim::thread thief([&] {
-    all.take(deque::take_oldest(p.get()));
-    all.take(deque::take_oldest(p.get()));
+    all.take(deque::take(p.get()));
+    all.take(deque::take(p.get()));
   });
   all.take(deque::pop(p.get()));
   all.take(deque::pop(p.get()));
@@ -75,29 +120,167 @@ void last_one() {
   drain(p.get(), all);
   all.all_taken(3);
 }
-TEST(deque, last_one) {
-  check_all(last_one, {.preemptions = 3});
-  check_some(last_one, 100'000);
+TEST(deque, split) {
+  check_all(split, {.preemptions = 3});
+  check_some(split, 100'000);
 }
 
-// The same where the owner pops what lies there alone, and puts another one into the place.
-void last_one_again_and_again() {
+// The same where it was another thief that came to the slot: the head that T1 read is not its own. Three public, of which half are taken back.
+void split_two_thieves() {
+  auto p = bare_p();
+  counted_gs all(5);
+  for (std::size_t i = 0; i < 3; ++i) deque::push(p.get(), all.make(i));
+  publish_all(p.get());
+  auto steal = [&] {
+    all.take(deque::take(p.get()));
+    all.take(deque::take(p.get()));
+  };
+  sim::thread a(steal);
+  sim::thread b(steal);
+  all.take(deque::pop(p.get()));
+  deque::push(p.get(), all.make(3));
+  all.take(deque::pop(p.get()));
+  a.join();
+  b.join();
+  drain(p.get(), all);
+  all.all_taken(4);
+}
+TEST(deque, split_two_thieves) {
+  check_all(split_two_thieves, {.preemptions = 2});
+  check_some(split_two_thieves, 100'000);
+}
+
+// All is taken while the owner takes back: what it pushes next is not public by that.
+void all_taken_while_taken_back() {
+  auto p = bare_p();
+  counted_gs all(5);
+  for (std::size_t i = 0; i < 2; ++i) deque::push(p.get(), all.make(i));
+  publish_all(p.get());
+  sim::thread thief([&] {
+    for (int k = 0; k < 4; ++k) all.take(deque::take(p.get()));
+  });
+  all.take(deque::pop(p.get()));
+  for (std::size_t i = 2; i < 5; ++i) deque::push(p.get(), all.make(i));
+  all.take(deque::pop(p.get()));
+  thief.join();
+  drain(p.get(), all);
+  all.all_taken(5);
+}
+TEST(deque, all_taken_while_taken_back) {
+  check_all(all_taken_while_taken_back, {.preemptions = 2});
+  check_some(all_taken_while_taken_back, 100'000);
+}
+
+// What lies there alone: pushed and popped again and again, public for part of the time.
+void alone_again_and_again() {
   auto p = bare_p();
   counted_gs all(3);
   sim::thread thief([&] {
-    for (int k = 0; k < 2; ++k) all.take(deque::take_oldest(p.get()));
+    for (int k = 0; k < 2; ++k) all.take(deque::take(p.get()));
   });
   for (std::size_t i = 0; i < 3; ++i) {
     deque::push(p.get(), all.make(i));
+    deque::publish(p.get());
     all.take(deque::pop(p.get()));
   }
   thief.join();
   drain(p.get(), all);
   all.all_taken(3);
 }
-TEST(deque, last_one_again_and_again) {
-  check_all(last_one_again_and_again, {.preemptions = 2});
-  check_some(last_one_again_and_again, 100'000);
+TEST(deque, alone_again_and_again) {
+  check_all(alone_again_and_again, {.preemptions = 2});
+  check_some(alone_again_and_again, 100'000);
+}
+
+// DEQUE-FORCE: the owner pops what a thief opens, down to the last one.
+void force() {
+  auto p = bare_p();
+  start_at(p.get(), 0xffff'ffff);
+  counted_gs all(4);
+  for (std::size_t i = 0; i < 3; ++i) deque::push(p.get(), all.make(i));
+  sim::thread thief([&] {
+    all.take(force_and_take(p.get()));
+    all.take(deque::take(p.get()));
+  });
+  all.take(deque::pop(p.get()));
+  all.take(deque::pop(p.get()));
+  deque::push(p.get(), all.make(3));
+  thief.join();
+  drain(p.get(), all);
+  all.all_taken(4);
+}
+TEST(deque, force) {
+  check_all(force, {.preemptions = 3});
+  check_some(force, 100'000);
+  check_some(force, 100'000, {.asymmetric = false});
+}
+
+// The owner pushes one more, not having seen the call, and then does nothing for long: who comes later gets that as well.
+void force_again() {
+  auto p = bare_p();
+  counted_gs all(2);
+  deque::push(p.get(), all.make(0));
+  sim::thread thief([&] { all.take(force_and_take(p.get())); });
+  sim::thread another([&] { all.take(force_and_take(p.get())); });
+  deque::push(p.get(), all.make(1));
+  thief.join();
+  another.join();
+  while (all.take(force_and_take(p.get()))) {
+  }
+  all.all_taken(2);
+}
+TEST(deque, force_again) {
+  check_all(force_again, {.preemptions = 3});
+  check_some(force_again, 100'000);
+}
+
+// Two force and take, one asks in between: the owner answers, in pushes and pops, whatever the call has come to; its epochs keep the one
+// who was slow from opening what another has called for.
+void force_and_answer() {
+  auto p = bare_p();
+  counted_gs all(6);
+  for (std::size_t i = 0; i < 2; ++i) deque::push(p.get(), all.make(i));
+  sim::thread a([&] { all.take(force_and_take(p.get())); });
+  sim::thread b([&] {
+    deque::ask(p.get());
+    all.take(force_and_take(p.get()));
+  });
+  all.take(deque::pop(p.get()));
+  deque::push(p.get(), all.make(2));
+  deque::push(p.get(), all.make(3));
+  all.take(deque::pop(p.get()));
+  all.take(deque::pop(p.get()));
+  deque::push(p.get(), all.make(4));
+  a.join();
+  b.join();
+  drain(p.get(), all);
+  all.all_taken(5);
+}
+TEST(deque, force_and_answer) {
+  check_all(force_and_answer, {.preemptions = 2});
+  check_some(force_and_answer, 200'000);
+}
+
+// Who asks is answered at the next push or pop, and takes then.
+void ask() {
+  auto p = bare_p();
+  counted_gs all(4);
+  for (std::size_t i = 0; i < 2; ++i) deque::push(p.get(), all.make(i));
+  sim::thread thief([&] {
+    deque::ask(p.get());
+    all.take(deque::take(p.get()));
+    all.take(deque::take(p.get()));
+  });
+  deque::push(p.get(), all.make(2));
+  all.take(deque::pop(p.get()));
+  deque::push(p.get(), all.make(3));
+  thief.join();
+  drain(p.get(), all);
+  all.all_taken(4);
+}
+TEST(deque, ask) {
+  check_all(ask, {.preemptions = 3});
+  check_some(ask, 100'000);
 }
 
 // DEQUE-CONSUME: the slots go round while a thief is at them. The positions wrap as well.
@@ -106,9 +289,10 @@ void reuse() {
   start_at(p.get(), 0xffff'fffe);
   counted_gs all(8);
   for (std::size_t i = 0; i < 4; ++i) deque::push(p.get(), all.make(i));
+  publish_all(p.get());
   std::size_t made = 4;
   sim::thread thief([&] {
-    for (int k = 0; k < 3; ++k) all.take(deque::take_oldest(p.get()));
+    for (int k = 0; k < 3; ++k) all.take(deque::take(p.get()));
   });
   for (int k = 0; k < 4; ++k)
     if (deque::push(p.get(), all.make(made))) ++made;
@@ -128,8 +312,9 @@ void reuse_behind_a_slow_thief() {
   auto p = bare_p();
   counted_gs all(8);
   for (std::size_t i = 0; i < 4; ++i) deque::push(p.get(), all.make(i));
+  publish_all(p.get());
   std::size_t made = 4;
-  auto steal = [&] { all.take(deque::take_oldest(p.get())); };
+  auto steal = [&] { all.take(deque::take(p.get())); };
   sim::thread slow(steal);
   sim::thread quick(steal);
   for (int k = 0; k < 3; ++k)
@@ -144,34 +329,15 @@ TEST(deque, reuse_of_slots_behind_a_slow_thief) {
   check_some(reuse_behind_a_slow_thief, 100'000);
 }
 
-// DEQUE-LAST where it was another thief that came down to the last one: the head that T1 read is not its own.
-void two_thieves() {
-  auto p = bare_p();
-  counted_gs all(4);
-  for (std::size_t i = 0; i < 2; ++i) deque::push(p.get(), all.make(i));
-  auto steal = [&] { all.take(deque::take_oldest(p.get())); };
-  sim::thread a(steal);
-  sim::thread b(steal);
-  all.take(deque::pop(p.get()));
-  deque::push(p.get(), all.make(2));
-  all.take(deque::pop(p.get()));
-  a.join();
-  b.join();
-  drain(p.get(), all);
-  all.all_taken(3);
-}
-TEST(deque, two_thieves) {
-  check_all(two_thieves, {.preemptions = 2});
-  check_some(two_thieves, 100'000);
-}
-
 void busy() {
   auto p = bare_p();
   start_at(p.get(), 0xffff'fffd);
   counted_gs all(10);
   for (std::size_t i = 0; i < 3; ++i) deque::push(p.get(), all.make(i));
+  publish_all(p.get());
   auto steal = [&] {
-    for (int k = 0; k < 3; ++k) all.take(deque::take_oldest(p.get()));
+    deque::ask(p.get());
+    for (int k = 0; k < 3; ++k) all.take(k == 1 ? force_and_take(p.get()) : deque::take(p.get()));
   };
   sim::thread a(steal);
   sim::thread b(steal);
@@ -193,8 +359,9 @@ void batch() {
   auto p = bare_p();
   counted_gs all(6);
   for (std::size_t i = 0; i < 4; ++i) deque::push(p.get(), all.make(i));
+  deque::publish(p.get());
   sim::thread thief([&] {
-    for (int k = 0; k < 2; ++k) all.take(deque::take_oldest(p.get()));
+    for (int k = 0; k < 2; ++k) all.take(deque::take(p.get()));
   });
   std::size_t made = 4;
   g_list some;
@@ -220,8 +387,10 @@ void steal_what_was_stolen() {
   auto q = bare_p();
   counted_gs all(6);
   for (std::size_t i = 0; i < 4; ++i) deque::push(p.get(), all.make(i));
+  deque::publish(p.get());
   sim::thread first([&] {
     all.take(deque::steal_into(q.get(), p.get()));
+    deque::publish(q.get());
     all.take(deque::pop(q.get()));
   });
   sim::thread second([&] {
@@ -250,11 +419,12 @@ void hint() {
   counted_gs all(3);
   sim::thread thief([&] {
     sim::require(deque::size(p.get()) <= deque::capacity, "more than there is room for");
-    all.take(deque::take_oldest(p.get()));
+    all.take(force_and_take(p.get()));
     sim::require(deque::size(p.get()) <= deque::capacity, "more than there is room for");
   });
   for (std::size_t i = 0; i < 3; ++i) deque::push(p.get(), all.make(i));
   sim::require(deque::size(p.get()) >= 2, "the thief took no more than one");
+  deque::publish(p.get());
   all.take(deque::pop(p.get()));
   sim::require(deque::size(p.get()) >= 1, "the thief took no more than one");
   thief.join();
@@ -304,7 +474,8 @@ void waiting_in_a_full_one() {
   sim::thread looks([&] { sim::require(waiting(p.get()) != 0, "one waits all the time"); });
   for (; made < 2 * deque::capacity; ++made) {
     deque::push(p.get(), all.make(made));
-    all.take(deque::take_oldest(p.get()));
+    publish_all(p.get());
+    all.take(deque::take(p.get()));
   }
   looks.join();
   drain(p.get(), all);

@@ -106,47 +106,97 @@ TEST(planted, runq_thief_does_not_check_that_head_stood_still) {
 
 // Deque. Of two, the thief takes the lower by its exchange, and comes to the last one.
 
-void from_both_ends() {
-  using namespace rt;
-  auto p = weft_test::bare_p();
-  weft_test::numbered_gs gs(3);
-  int taken[3] = {};
-  auto take = [&](G* g) {
+class from_both_ends {
+ public:
+  from_both_ends() : p(weft_test::bare_p()) {}
+  void push(std::size_t i) {
+    gs_[i]->slot = &taken_[i];
+    rt::deque::push(p.get(), gs_[i]);
+  }
+  void pop() { take(rt::deque::pop(p.get())); }
+  void steal() { take(rt::deque::take(p.get())); }
+  void drain() {
+    while (rt::G* g = rt::deque::pop(p.get())) take(g);
+    for (int n : taken_) sim::require(n == 1, "lost");
+  }
+  const std::unique_ptr<rt::P> p;
+
+ private:
+  void take(rt::G* g) {
     if (!g) return;
-    std::size_t i = gs.number_of(g);
-    sim::require(g->slot == &taken[i], "not what was written to it");
-    sim::require(++taken[i] == 1, "taken twice");
-  };
-  auto push = [&](std::size_t i) {
-    gs[i]->slot = &taken[i];
-    deque::push(p.get(), gs[i]);
-  };
-  push(0);
+    std::size_t i = gs_.number_of(g);
+    sim::require(g->slot == &taken_[i], "not what was written to it");
+    sim::require(++taken_[i] == 1, "taken twice");
+  }
+  weft_test::numbered_gs gs_{3};
+  int taken_[3] = {};
+};
+
+void public_from_both_ends() {
+  from_both_ends d;
+  d.push(0);
   sim::thread thief([&] {
-    for (int k = 0; k < 2; ++k) take(deque::take_oldest(p.get()));
+    for (int k = 0; k < 2; ++k) d.steal();
   });
-  push(1);
-  take(deque::pop(p.get()));
-  push(2);
-  take(deque::pop(p.get()));
+  d.push(1);
+  // For all.
+  d.p->deque_call.store(rt::deque::call::wanted, relaxed);
+  rt::deque::answer(d.p.get());
+  d.pop();
+  d.push(2);
+  d.pop();
   thief.join();
-  while (G* g = deque::pop(p.get())) take(g);
-  for (int n : taken) sim::require(n == 1, "lost");
+  d.drain();
+}
+
+void published() {
+  from_both_ends d;
+  sim::thread thief([&] { d.steal(); });
+  for (std::size_t i = 0; i < 3; ++i) d.push(i);
+  rt::deque::publish(d.p.get());
+  thief.join();
+  d.drain();
+}
+
+void forced_from_both_ends() {
+  from_both_ends d;
+  d.push(0);
+  sim::thread thief([&] {
+    rt::deque::force(d.p.get());
+    for (int k = 0; k < 2; ++k) d.steal();
+  });
+  d.push(1);
+  d.pop();
+  d.push(2);
+  d.pop();
+  thief.join();
+  d.drain();
 }
 
 TEST(planted, deque_publishes_by_a_relaxed_store) {
-  must_find("runtime/sched/deque.h", "DEQUE-PUBLISH release -> acquire in take_oldest", "store", "relaxed",
-            from_both_ends);
+  must_find("runtime/sched/deque.cc", "if (before(p->deque_split.load(relaxed), s)) p->deque_split.store(s, release);",
+            "store", "relaxed", published);
 }
 TEST(planted, deque_owner_without_its_fence) {
-  must_find("runtime/sched/deque.cc", "// O2", "fence", "drop", from_both_ends);
+  must_find("runtime/sched/deque.cc", "os::fence_full();                  // S2", "fence", "drop",
+            public_from_both_ends);
 }
 TEST(planted, deque_thief_without_its_fence) {
-  must_find("runtime/sched/deque.cc", "// T2", "fence", "drop", from_both_ends);
+  must_find("runtime/sched/deque.cc", "// T2", "fence", "drop", public_from_both_ends);
 }
-TEST(planted, deque_owner_takes_the_last_one_without_looking) {
-  must_find("runtime/sched/deque.cc", "compare_exchange_strong(h, h + 1, relaxed, relaxed)", "cas", "drop",
-            from_both_ends);
+TEST(planted, deque_owner_takes_what_lies_there_alone_without_looking) {
+  must_find("runtime/sched/deque.cc",
+            "if (!p->deque_head.compare_exchange_strong(h, h + 1, relaxed, relaxed)) return nullptr;", "cas", "drop",
+            public_from_both_ends);
+}
+TEST(planted, deque_owner_settles_without_its_fence) {
+  must_find("runtime/sched/deque.cc", "os::fence_full();  // S2", "fence", "drop", forced_from_both_ends);
+}
+TEST(planted, deque_thief_forces_without_the_owners_fence) {
+  must_find("runtime/sched/deque.cc", "// F2", "fence_of_all", "drop", forced_from_both_ends);
+}
+TEST(planted, deque_thief_opens_what_its_owner_has_settled) {
+  must_find("runtime/sched/deque.cc", "| call::open, release, relaxed);", "cas", "drop", forced_from_both_ends);
 }
 
 void claim_runnext() {

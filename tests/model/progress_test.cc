@@ -104,6 +104,7 @@ TEST(progress, deque_owner_stopped) {
     auto p = weft_test::bare_p();
     weft_test::numbered_gs gs(5);
     for (std::size_t i = 0; i < 3; ++i) deque::push(p.get(), gs[i]);
+    deque::publish(p.get());
     sim::thread owner([&] {
       deque::pop(p.get());
       deque::push(p.get(), gs[3]);
@@ -115,7 +116,10 @@ TEST(progress, deque_owner_stopped) {
     });
     auto steal = [&] {
       auto mine = weft_test::bare_p();
-      for (int k = 0; k < 2; ++k) deque::steal_into(mine.get(), p.get());
+      deque::steal_into(mine.get(), p.get());
+      deque::ask(p.get());
+      deque::force(p.get());
+      deque::steal_into(mine.get(), p.get());
     };
     sim::thread thief(steal);
     sim::thread another(steal);
@@ -132,9 +136,12 @@ TEST(progress, deque_thief_stopped) {
     auto p = weft_test::bare_p();
     weft_test::numbered_gs gs(7);
     for (std::size_t i = 0; i < 4; ++i) deque::push(p.get(), gs[i]);
+    deque::publish(p.get());
     auto steal = [&] {
       auto mine = weft_test::bare_p();
-      for (int k = 0; k < 2; ++k) deque::steal_into(mine.get(), p.get());
+      deque::steal_into(mine.get(), p.get());
+      deque::force(p.get());
+      deque::steal_into(mine.get(), p.get());
     };
     sim::thread thief(steal);
     sim::thread another(steal);

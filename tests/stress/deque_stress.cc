@@ -34,15 +34,21 @@ void run_load(load l, int n, std::uint64_t seed) {
   P* p = ps[0].get();
   p->deque_head.store(l.start, relaxed);
   p->deque_tail.store(l.start, relaxed);
+  p->deque_split.store(l.start, relaxed);
   every_item_once items(n);
   std::atomic<bool> over{false};
   std::atomic<long> stolen{0};
   std::vector<std::thread> thieves;
   auto steal = [&](P* mine, P* from) {
     long count = 0;
-    while (!over) {
+    for (int in_vain = 0; !over;) {
       G* g = deque::steal_into(mine, from);
       if (g == nullptr) {
+        // Answered by the owner mostly, who does nothing else; opened now and then.
+        if (++in_vain % 64 == 0)
+          deque::force(from);
+        else
+          deque::ask(from);
         cpu_relax();
         continue;
       }
@@ -80,6 +86,7 @@ void run_load(load l, int n, std::uint64_t seed) {
       case 6:  // as when the deque is full, or its P goes
         deque::take_oldest(p, how_many, batch);
         while (G* g = batch.pop_front()) items.take(g);
+        deque::publish(p);
         break;
       default:
         for (auto k = r.below(100); k > 0; --k) cpu_relax();
@@ -114,11 +121,16 @@ TEST(deque_stress, a_thief_that_never_rests) {
     std::atomic<bool> over{false};
     long stolen = 0;
     std::thread thief([&] {
-      while (!over)
-        if (G* g = deque::take_oldest(p)) {
+      for (int looks = 0; !over;) {
+        if (G* g = deque::take(p)) {
           items.take(g);
           ++stolen;
+        } else if (++looks % 16 == 0) {
+          deque::force(p);
+        } else {
+          deque::ask(p);
         }
+      }
     });
     for (int i = 0; i < n; ++i) {
       ASSERT_TRUE(deque::push(p, items.make(i)));
