@@ -285,7 +285,7 @@ void launch(M* m, G* g, void (*entry)(G*)) {
     // sysmon at what it overlooks; to that it is left while these are not worth a theft.
     P::parts& mine = *p->more;
     const std::uint32_t spare = waiting_here(p);
-    const bool now = spare % limits::help_every == 2 && mine.thefts.away_ns.load(relaxed) == 0;
+    const bool now = spare % limits::help_every == 2 && !mine.thefts.in_doubt();
     call_for_help(m->s, p, now ? spare : 0);
     if (mine.spawner != m->curg) {
       mine.spawner = m->curg;

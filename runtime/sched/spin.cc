@@ -10,7 +10,7 @@
 //   * Whoever stops spinning because it found work makes sure that somebody looks for the rest.
 //
 //   * Theft from a deque adapts likewise, by the P that is robbed: what its goroutines were worth to the last thief says how many the next one takes,
-//     and when (judge_theft). Until then they are barred: spinners wait for it, others do as if they were not there, and sysmon is told.
+//     and when (theft.h). Until then they are barred: spinners wait for it, others do as if they were not there, and sysmon is told.
 //
 // Who makes a goroutine runnable in a place that others can take it from (a ring, the global queue, an inbox) must see to it
 // that somebody will look: wake an M, unless one is spinning, or no P is idle.
@@ -52,12 +52,6 @@ void run_m(void* arg) {
   unbind_m(m);
 }
 
-// Its goroutines were not worth the last theft, and it is not the time for another.
-bool barred(const P* victim) {
-  const std::int64_t from = victim->more->thefts.not_before_ns.load(relaxed);
-  return from != 0 && os::now_ns() < from;
-}
-
 bool looks_like_work(sched* s) {
   if (s->globq_size.load(relaxed) != 0) return true;  // relaxed: after a fence, see SUBMIT-IDLE
   int n = s->nprocs.load(acquire);
@@ -65,7 +59,7 @@ bool looks_like_work(sched* s) {
     P* p = proc(s, i);
     if (runq::size(p) != 0) return true;
     if (deque::size(p) == 0) continue;
-    if (!barred(p)) return true;
+    if (!p->more->thefts.barred()) return true;
     if (p->nag.load(relaxed)) nag_sysmon(p);  // sysmon's, should it last
   }
   return false;
@@ -135,43 +129,26 @@ bool steal_timers(M* m) {
   return false;
 }
 
-// Was the last theft from a deque worth it? A goroutine that its P would have run within 50 ns costs the thief several cache lines, and that
-// P as many when it uses the stacks again. A part of a tree, or anything that takes a few times what such lines cost, is worth it at once. What they
-// cost differs by ten from machine to machine, and from hour to hour on one; the theft itself moves some, so it tells.
+// What the last theft from a deque has brought this M, which looks for work again.
 void judge_theft(M* m) {
   M::parts& mine = *m->more;
   if (!mine.robbed) return;
-  theft_account& of = std::exchange(mine.robbed, nullptr)->more->thefts;
   const std::int64_t now = os::now_ns();
-  const std::uint32_t most = of.most.load(relaxed);
-  if (now - mine.stole_ns >=
-      std::max(mine.stolen * limits::steal_worth_ns, limits::steal_worth_thefts * mine.theft_ns)) {
-    of.away_ns.store(0, relaxed);
-    of.not_before_ns.store(0, relaxed);
-    of.most.store(std::min(2 * most, deque::capacity / 2), relaxed);
-  } else {
-    const std::int64_t away =
-        std::clamp(2 * of.away_ns.load(relaxed), limits::stay_away_first_ns, limits::stay_away_max_ns);
-    of.away_ns.store(away, relaxed);
-    of.not_before_ns.store(now + away, relaxed);
-    of.most.store(std::max(most / 4, 1U), relaxed);
-  }
+  std::exchange(mine.robbed, nullptr)->more->thefts.judge(mine.stolen, mine.theft_ns, now - mine.stole_ns, now);
 }
 
 G* steal_started(M* m, P* victim) {
   theft_account& of = victim->more->thefts;
   const std::uint32_t before = deque::own_size(m->p);
   const std::int64_t start = os::now_ns();
-  G* g = deque::steal_into(m->p, victim, of.most.load(relaxed));
+  G* g = deque::steal_into(m->p, victim, of.most());
   if (!g) return nullptr;
   M::parts& mine = *m->more;
   mine.robbed = victim;
   mine.stolen = 1 + deque::own_size(m->p) - before;
   mine.stole_ns = os::now_ns();
   mine.theft_ns = mine.stole_ns - start;
-  // One at a time, as long as it is in doubt.
-  if (const std::int64_t away = of.away_ns.load(relaxed); away != 0)
-    of.not_before_ns.store(mine.stole_ns + away, relaxed);
+  of.taken(mine.stole_ns);
   return g;
 }
 
@@ -201,7 +178,7 @@ G* spin(M* m, std::uint32_t rounds) {
     for (int i = 0; i < n; ++i) {
       P* victim = proc(s, start + i < n ? start + i : start + i - n);
       if (victim == p) continue;
-      const bool bar = barred(victim);
+      const bool bar = victim->more->thefts.barred();
       if (bar && m->spinning) {
         held_back = true;
         continue;

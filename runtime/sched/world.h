@@ -21,6 +21,7 @@
 #include "go.h"
 #include "park.h"
 #include "stack.h"
+#include "theft.h"
 #include "timer.h"
 
 namespace weft::rt {
@@ -52,13 +53,6 @@ struct M::parts {
   std::int64_t stole_ns = 0;
   std::int64_t theft_ns = 0;
   os::alt_stack_memory signal_stack;  // made by who starts the thread, who can take the failure
-};
-
-// What thieves have learned about a P's deque (spin.cc). Written by them; relaxed: hints, and whose write is lost learns it again.
-struct alignas(64) theft_account {
-  atomic<std::uint32_t> most{limits::theft_first};  // so many at once, at most
-  atomic<std::int64_t> away_ns{0};                  // so long nobody comes after a theft that was not worth it
-  atomic<std::int64_t> not_before_ns{0};
 };
 
 struct P::parts {

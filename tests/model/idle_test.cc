@@ -3,6 +3,7 @@
 // The idle protocol of weft::run (sched/spin.cc, sysmon.cc): what is readied anywhere does not wait beside a P that idles.
 
 #include "runtime/sched/park.h"
+#include "runtime/sched/world.h"
 #include "whole_runtime.h"
 
 namespace weft {
@@ -104,6 +105,22 @@ TEST(idle, one_in_the_deque_does_not_wait_behind_who_computes) {
         });
       },
       100'000, whole);
+}
+
+// The same where the last theft was not worth it, so that nobody is called and thieves may find the P barred: that is left to sysmon as well.
+TEST(idle, what_is_barred_does_not_wait_behind_who_computes) {
+  for (int procs : {2, 3})
+    check_some(
+        [procs] {
+          atomic<int> ran{0};
+          weft::run({.procs = procs}, [&] {
+            auto count = [&] { ran.fetch_add(1, acq_rel); };
+            rt::self()->p->more->thefts.judge(1, 0, 0, os::now_ns());
+            for (int i = 0; i < 4; ++i) weft::go(count);
+            compute_until(ran, 4);
+          });
+        },
+        50'000, whole);
 }
 
 // SUBMIT-IDLE by `ready`: three who waited are readied, and two of them lie in the ring, behind one that computes.
