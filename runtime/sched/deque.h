@@ -33,7 +33,7 @@
 //        +--owner: exchange, from any of them, with the next e: it has made public, by the split, what is to be
 //
 // Past a thief's fence behind wanted(e, x) each push and pop of the owner's sees the call, and answers it: until then the tail stands still, so
-// any thief may do the last step, and one that was slow does no harm.
+// any thief may do the last step, and one that was slow does no harm. (Epochs repeat after 2^30 answers.)
 //
 // Invariants
 //   I1  head <= tail <= head + capacity, as distances modulo 2^32; while the owner is inside pop, tail may be head - 1.
@@ -72,8 +72,8 @@
 //   DEQUE-PUBLISH   publish, reclaim; force   take             slot contents; the G, made  deque.publish, publish_by_reclaim, publish_by_force
 //   DEQUE-TAIL      push, pop                 force            the same, for F4            deque.publish_by_force
 //   DEQUE-CONSUME   take                      push             the slot has been read      deque.reuse_of_slots
-//   DEQUE-SPLIT     above                                                                  deque.split, split_two_thieves
-//   DEQUE-FORCE     above                                                                  deque.force, force_and_take_back
+//   DEQUE-SPLIT     above                                                                  deque.split, split_two_thieves, all_taken_while_taken_back
+//   DEQUE-FORCE     above                                                                  deque.force, force_again, force_and_answer
 //
 // Sources: Chase and Lev, "Dynamic circular work-stealing deque" (SPAA 2005), with the orders of Le, Pop, Cohen and Zappa Nardelli, "Correct and
 // efficient work-stealing for weak memory models" (PPoPP 2013); the split: Dinan, Larkins, Sadayappan, Krishnamoorthy, Nieplocha, "Scalable

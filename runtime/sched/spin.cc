@@ -183,10 +183,15 @@ G* spin(M* m, std::uint32_t rounds) {
         held_back = true;
         continue;
       }
-      // The deque before the ring: who is in the ring has run here before.
+      // Who starts many stands in the ring meanwhile (give_way_to_deque): where those were worth the theft, it is taken, and starts the next here, in
+      // this core's cache. (1 us of work each, P = 2: 712 ns with the deque first, so 640.) Else the deque comes first: who is in the
+      // ring has run there before.
+      const bool ring_first = victim->more->thefts.proven();
+      if (ring_first && runq::size(victim) != 0)
+        if (G* g = runq::steal_into(m, p, victim)) return g;
       if (!bar && deque::has_public(victim))
         if (G* g = steal_started(m, victim)) return g;
-      if (runq::size(victim) != 0)
+      if (!ring_first && runq::size(victim) != 0)
         if (G* g = runq::steal_into(m, p, victim)) return g;
       if (!bar && deque::size(victim) != 0) {
         deque::ask(victim);

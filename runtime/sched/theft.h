@@ -30,6 +30,9 @@ class alignas(64) theft_account {
   /// So many at once, at most.
   std::uint32_t most() const { return most_.load(relaxed); }
 
+  /// Thefts have been worth it, more often than not.
+  bool proven() const { return most() > limits::theft_first; }
+
   /// The last theft was not worth it: who starts goroutines there calls nobody for them.
   bool in_doubt() const { return away_ns_.load(relaxed) != 0; }
 

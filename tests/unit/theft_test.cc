@@ -24,6 +24,7 @@ constexpr std::int64_t longest = limits::stay_away_max_ns;
 TEST(theft, begins_with_a_few_and_no_doubt) {
   const theft_account a;
   EXPECT_EQ(a.most(), limits::theft_first);
+  EXPECT_FALSE(a.proven());
   EXPECT_FALSE(a.in_doubt());
   EXPECT_FALSE(a.barred_at(0));
   EXPECT_FALSE(a.barred());
@@ -36,6 +37,7 @@ TEST(theft, what_was_worth_it_doubles_up_to_half_a_deque) {
     a.judge(3, 0, 3 * worth, 1'000'000);
     most = std::min(2 * most, limits::deque_capacity / 2);
     EXPECT_EQ(a.most(), most);
+    EXPECT_TRUE(a.proven());
     EXPECT_FALSE(a.in_doubt());
   }
   EXPECT_EQ(most, limits::deque_capacity / 2);
@@ -51,6 +53,7 @@ TEST(theft, what_was_not_comes_down_to_one) {
     EXPECT_EQ(a.most(), most);
   }
   EXPECT_EQ(most, 1U);
+  EXPECT_FALSE(a.proven());
 }
 
 TEST(theft, the_bar_lasts_twice_as_long_each_time_until_one_is_worth_it) {
