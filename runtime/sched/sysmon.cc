@@ -5,7 +5,8 @@
 //     not switched in between, is stolen and given to an idle P. A look takes place every `tick`, so it waits two ticks at most,
 //     and what it takes to wake a thread.
 //   * The same for one goroutine that a second ready has pushed from runnext into the ring (park.cc, ready_slow): nobody was woken for it
-//     either. If the heads of ring and deque have not moved between two looks, an idle P is woken to come and take it.
+//     either; and for what lies in the deque of a P whose goroutines were not worth the last theft (theft.h), where nobody is called.
+//     If the heads of ring and deque have not moved between two looks, an idle P is woken to come and take it.
 //   * A timer that is overdue while a P is idle: the M that kept the time has risen for an earlier one, and its goroutine computes. An idle P
 //     is woken to run it. (Waking another keeper at each rise, as Go's wakep does, would cost a thousand sleepers a futex wake each.)
 //   * Stacks that were needed at a peak go back to the kernel.
