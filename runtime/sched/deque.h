@@ -58,7 +58,7 @@
 //   Forbidden: O3 sees no call (before F1) and F3 sees a tail from before O1. Then slot t is the owner's and public. Where O3 sees a call the owner
 //   settles it: F4 fails after that, and if it came before, DEQUE-SPLIT says who has slot t.
 //
-// What lies there alone the owner takes as a thief does, by moving head; so it does where O3 or S3 finds that head has come to t.
+// What lies there alone the owner takes as a thief does, by moving head; so it does where it finds, behind O3, that head has come to t.
 // Progress: push, pop, ask and force are wait-free (a force whose exchange fails leaves it to who made it fail); take is lock-free (a failed exchange
 // means that another took one).
 //
@@ -137,6 +137,7 @@ inline bool push(P* p, G* g) {
   os::plain_write(&p->deque[t % capacity]);
   p->deque[t % capacity].store(g, relaxed);  // relaxed: published by split or tail
   p->deque_tail.store(t + 1, release);       // DEQUE-TAIL release -> acquire in force
+  // DEQUE-FORCE. relaxed: a call that is missed here is answered at the next push or pop; behind F2 none is.
   if ((p->deque_call.load(relaxed) & call::mask) != call::none) [[unlikely]]
     answer(p);
   return true;

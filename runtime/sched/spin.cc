@@ -8,7 +8,6 @@
 //     would take the core from a runnable M.
 //   * How long adapts: looking that paid doubles the next look, looking in vain takes a quarter off.
 //   * Whoever stops spinning because it found work makes sure that somebody looks for the rest.
-//
 //   * Theft from a deque adapts likewise, by the P that is robbed: what its goroutines were worth to the last thief says how many the next one takes,
 //     and when (theft.h). Until then they are barred: spinners wait for it, others do as if they were not there, and sysmon is told.
 //
@@ -187,12 +186,13 @@ G* spin(M* m, std::uint32_t rounds) {
       // this core's cache. (1 us of work each, P = 2: 712 ns with the deque first, so 640.) Else the deque comes first: who is in the
       // ring has run there before.
       const bool ring_first = victim->more->thefts.proven();
-      if (ring_first && runq::size(victim) != 0)
-        if (G* g = runq::steal_into(m, p, victim)) return g;
+      const auto from_ring = [&] { return runq::size(victim) != 0 ? runq::steal_into(m, p, victim) : nullptr; };
+      if (ring_first)
+        if (G* g = from_ring()) return g;
       if (!bar && deque::has_public(victim))
         if (G* g = steal_started(m, victim)) return g;
-      if (!ring_first && runq::size(victim) != 0)
-        if (G* g = runq::steal_into(m, p, victim)) return g;
+      if (!ring_first)
+        if (G* g = from_ring()) return g;
       if (!bar && deque::size(victim) != 0) {
         deque::ask(victim);
         asked = victim;

@@ -36,11 +36,9 @@ class alignas(64) theft_account {
   /// The last theft was not worth it: who starts goroutines there calls nobody for them.
   bool in_doubt() const { return away_ns_.load(relaxed) != 0; }
 
-  /// In doubt, and it is not the time for another.
+  /// In doubt, and it is not the time for another. Mostly without a look at the clock.
+  bool barred() const { return not_before_ns_.load(relaxed) != 0 && barred_at(os::now_ns()); }
   bool barred_at(std::int64_t now) const { return now < not_before_ns_.load(relaxed); }
-  bool barred() const {
-    return not_before_ns_.load(relaxed) != 0 && barred_at(os::now_ns());
-  }  // mostly without a clock
 
   /// One took place.
   void taken(std::int64_t now) {
