@@ -5,12 +5,13 @@
 // A load's latency shows only where each load needs the one before: the lines of a working set are linked into one random
 // cycle, and the chase goes round it. Random, since prefetchers foresee everything else; one cycle that visits every line,
 // since a shorter one would live in a nearer cache. The working set decides which level answers: half of L1; a quarter
-// of L2, or twice L1 (half of it loses lines to others of its own set where small pages lie by chance); three times L2 for L3, or a third
-// of what of it is within reach; sixteen times L3 for memory, where that is between 256 MiB and 1 GiB.
+// of L2, or twice L1 (half of it loses lines to others of its own set where small pages lie by chance); three times L2 for L3, or half
+// of that where not much of it is within reach; sixteen times L3 for memory, where that is between 256 MiB and 1 GiB.
 //
 // What is within reach of an L3 is less than its size where others use it, or where the host of a virtual machine has given them
 // their share of its ways: of an L3 of 32 MiB, a guest had some 2.5, and a chase round 2 MiB took 18 ns in one turn and 170 in the
-// next. So it is measured: sets from 1.5 times L2 up, until one takes twice what the first takes.
+// next. So it is asked: a set three times as large as the one to be measured must not take twice what the smallest takes. Two sizes to choose from,
+// by one question: a size that followed from what was found (1.5 to 1.7 MiB, another one in each run) made another figure in each run, 24 % apart.
 //
 // Large pages are asked for, so that the walk through the page tables is not part of the figure; the row says whether they
 // were given. Inside a virtual machine they may be small ones to the host, which no guest can see: then a load far away pays
@@ -230,31 +231,28 @@ std::unique_ptr<experiment> in_second_level(const setup&) {
                                  fmt::format("L2 is {} by {}", in_words(l2.bytes), l2.source));
 }
 
-// The largest set that L3 holds for us, up to all of it. What takes twice as long as the first is not held.
-std::int64_t reach(std::int64_t l2, std::int64_t l3) {
-  const auto lap = [](std::int64_t bytes) {
-    chase c(bytes, "");
-    const std::int64_t lines = bytes / 64;
+// Whether L3 holds a set of so many bytes for us: what takes twice as long as the smallest that L2 does not hold is not held.
+bool within_reach(std::int64_t bytes, std::int64_t smallest) {
+  const auto lap = [](std::int64_t set) {
+    chase c(set, "");
+    const std::int64_t lines = set / 64;
     c.warm_up(0);
     double least = c.run(lines);
     for (int i = 0; i < 4; ++i) least = std::min(least, c.run(lines));
     return least;
   };
-  const std::int64_t first = 3 * l2 / 2;
-  const double near = lap(first);
-  std::int64_t held = first;
-  for (std::int64_t bytes = 2 * l2; bytes <= l3 && lap(bytes) < 2 * near; bytes = bytes * 5 / 4 / 4096 * 4096)
-    held = bytes;
-  return held * 5 / 4 < l3 ? held : l3;
+  return lap(bytes) < 2 * lap(smallest);
 }
 
 std::unique_ptr<experiment> in_third_level(const setup&) {
   const cache_size l2 = known_size(2), l3 = known_size(3);
   if (l3.bytes < 4 * l2.bytes) throw unavailable("L3 is less than four times L2: no working set is surely in L3 alone");
-  const std::int64_t reached = reach(l2.bytes, l3.bytes);
-  return std::make_unique<chase>(std::max(std::min(3 * l2.bytes, reached / 3), 3 * l2.bytes / 2),
-                                 fmt::format("L3 is {} by {}, {} of it within reach", in_words(l3.bytes), l3.source,
-                                             reached < l3.bytes ? in_words(reached) : "all"));
+  const std::int64_t smallest = 3 * l2.bytes / 2;
+  const std::int64_t asked = std::min(9 * l2.bytes, l3.bytes);
+  const bool held = within_reach(asked, smallest);
+  return std::make_unique<chase>(held ? std::max(asked / 3, smallest) : smallest,
+                                 fmt::format("L3 is {} by {}, {} of it {}within reach", in_words(l3.bytes), l3.source,
+                                             asked < l3.bytes ? in_words(asked) : "all", held ? "" : "not "));
 }
 
 // What the kernel would give up for it counts too, and is most of what there is on a machine that has been up for long.
