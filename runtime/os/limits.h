@@ -83,6 +83,9 @@ inline constexpr std::size_t stack_chunk_max = real_or_sim<std::size_t>(1024, 2)
 // Stack pool: the pages of slots beyond so many are brought in a batch at a time.
 inline constexpr std::size_t stack_populate_from = real_or_sim<std::size_t>(64, 2);
 
+// So many at once by an M that spins, which does not look for work meanwhile: 10 to 60 us.
+inline constexpr std::uint32_t stack_warm_batch = real_or_sim(8U, 2U);
+
 // Stack pool: slots given back to the kernel between two looks at the pool's lock.
 inline constexpr std::size_t stack_trim_batch = 256;
 

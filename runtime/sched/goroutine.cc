@@ -16,6 +16,7 @@
 // The finished goroutine's slot goes to its P's cache while it still runs on it. That is safe: only this M takes from the cache,
 // and it leaves the stack first. Slots that do not go to the cache wait until the scheduler's stack is under us.
 
+#include <algorithm>
 #include <cstring>
 #include <stdexcept>
 
@@ -68,14 +69,11 @@ G* g_at(const stack_slot& where, unsigned size_class) {
 G* refill(M* m) {
   stack_slot got[p_cache_batch];
   std::size_t n = m->s->stacks.alloc_batch(m->s->default_class, got, p_cache_batch);
-  void* pages[p_cache_batch];  // the top ones, where G, closure and first frames lie
-  std::size_t cold = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    const auto last = reinterpret_cast<std::uintptr_t>(got[i].top) - 1;
-    if (got[i].cold) pages[cold++] = reinterpret_cast<void*>(last & ~(os::page_size() - 1));
-  }
   static_assert(p_cache_batch <= os::populate_max);
-  if (cold != 0) os::populate(pages, cold);
+  // While this one waits for the kernel, a spinner may do so for the next batch. relaxed: a hint
+  if (std::any_of(got, got + n, [](const stack_slot& s) { return s.cold; }))
+    m->s->warm_wanted.store(p_cache_batch, relaxed);
+  stack_pool::bring_pages(got, n);
   P::parts* cache = m->p->more;
   for (std::size_t i = n; i-- > 1;) {
     G* g = g_at(got[i], m->s->default_class);
@@ -153,6 +151,18 @@ void free_cached(sched* s, P* p, std::uint32_t keep) {
     s->stacks.free_batch(s->default_class, batch, n);
     want_trim(s);
   }
+}
+
+bool warm_stacks(M* m) {
+  sched* s = m->s;
+  const std::uint32_t left = s->warm_wanted.load(relaxed);
+  if (left == 0) return false;
+  const std::uint32_t n = std::min(left, limits::stack_warm_batch);
+  s->warm_wanted.store(left - n,
+                       relaxed);  // what is lost between two who write at once is asked for again with the next batch
+  if (s->stacks.warm(s->default_class, n) == 0) return false;
+  want_trim(s);  // should nobody want them
+  return true;
 }
 
 void after_switch(M* m) {

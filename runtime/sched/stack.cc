@@ -142,7 +142,7 @@ std::size_t stack_pool::alloc_batch(unsigned size_class, stack_slot* out, std::s
 }
 
 // Dirty ones first (no page fault), then clean ones (no system call), each from the oldest chunk that has some.
-std::size_t stack_pool::take_free(size_class_state& c, stack_slot* out, std::size_t n) noexcept {
+std::size_t stack_pool::take_free(size_class_state& c, stack_slot* out, std::size_t n, wanted which) noexcept {
   std::size_t got = 0;
   const auto take = [&](slot_set chunk::*set, std::size_t& total, std::size_t& from) {
     while (got < n && total > 0) {
@@ -163,8 +163,10 @@ std::size_t stack_pool::take_free(size_class_state& c, stack_slot* out, std::siz
       ++got;
     }
   };
-  take(&chunk::dirty, c.dirty, c.dirty_from);
-  c.dirty_low = std::min(c.dirty_low, c.dirty);
+  if (which == wanted::any) {
+    take(&chunk::dirty, c.dirty, c.dirty_from);
+    c.dirty_low = std::min(c.dirty_low, c.dirty);
+  }
   take(&chunk::clean, c.clean, c.clean_from);
   return got;
 }
@@ -239,6 +241,30 @@ void stack_pool::free_batch(unsigned size_class, const stack_slot* slots, std::s
     c.dirty_from = std::min(c.dirty_from, k->age);
   }
   c.dirty += n;
+}
+
+void stack_pool::bring_pages(const stack_slot* slots, std::size_t n) noexcept {
+  void* pages[os::populate_max];
+  std::size_t cold = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    if (!slots[i].cold) continue;
+    const auto last = reinterpret_cast<std::uintptr_t>(slots[i].top) - 1;
+    pages[cold++] = reinterpret_cast<void*>(last & ~(os::page_size() - 1));
+  }
+  if (cold != 0) os::populate(pages, cold);
+}
+
+std::size_t stack_pool::warm(unsigned size_class, std::size_t n) noexcept {
+  stack_slot got[os::populate_max];
+  {
+    const lock_scope hold(lock_);
+    n = take_free(classes_[size_class], got, std::min(n, os::populate_max), wanted::clean);
+  }
+  bring_pages(got, n);
+  // And touched, by a zero among zeros, where frames will lie: in a virtual machine the first touch may cost more than the page.
+  for (std::size_t i = 0; i < n; ++i) *static_cast<volatile char*>(got[i].top - worst_top_page) = 0;
+  free_batch(size_class, got, n);
+  return n;
 }
 
 trim_result stack_pool::trim() noexcept {

@@ -17,8 +17,9 @@
 //
 // Invariants
 //   I1  A slot is in exactly one state:     raw --(guards, in batches)--> clean --> used --> dirty --(trim)--> clean
-//                                            ^                              |         ^         |
-//                                            +------(renew, whole chunks)---+         +---------+
+//                                            ^                            |  |        ^       ^ |
+//                                            +------(renew, whole chunks)-+  |        +-------|-+
+//                                                                            +-----(warm)-----+
 //       raw: never guarded. clean: guarded, free, no memory behind it. dirty: free, its pages still there.
 //   I2  What is handed out has its guard. If a guard cannot be had, nothing is handed out, and the caller hears why.
 //   I3  Type-stable: from its first use until the pool is destroyed a slot is mapped, readable and writable, with `top`
@@ -124,6 +125,13 @@ class stack_pool {
   // the pool is as before then, and goes on with what is returned to it.
   std::size_t alloc_batch(unsigned size_class, stack_slot* out, std::size_t n);
 
+  // Brings in the top pages of those of n slots (at most os::populate_max), fresh out of alloc_batch, that are cold.
+  static void bring_pages(const stack_slot* slots, std::size_t n) noexcept;
+
+  // For who has nothing else to do: makes up to n (at most os::populate_max) clean slots dirty, with their top pages there, so that the next
+  // alloc_batch need not wait for the kernel to bring them. How many it were: 0 where none is clean. Guards it makes none.
+  std::size_t warm(unsigned size_class, std::size_t n) noexcept;
+
   // Takes slots back, in any order, from whichever P. They must come from this class of this pool.
   void free_batch(unsigned size_class, const stack_slot* slots, std::size_t n) noexcept;
 
@@ -156,7 +164,9 @@ class stack_pool {
     std::size_t next_slots = 0;  // how many slots the next chunk shall have; 0: none made yet
   };
 
-  std::size_t take_free(size_class_state& c, stack_slot* out, std::size_t n) noexcept WEFT_REQUIRES(lock_);
+  enum class wanted { any, clean };
+  std::size_t take_free(size_class_state& c, stack_slot* out, std::size_t n, wanted which = wanted::any) noexcept
+      WEFT_REQUIRES(lock_);
   chunk& chunk_to_grow(unsigned size_class) WEFT_REQUIRES(grow_lock_);
   chunk& add_chunk(unsigned size_class) WEFT_REQUIRES(grow_lock_);
   chunk* chunk_of(const size_class_state& c, const char* p) const noexcept WEFT_REQUIRES(lock_);

@@ -28,7 +28,7 @@ namespace weft::rt {
 
 inline constexpr std::size_t m_stack_bytes = 256 << 10;
 // Free slots of the default size that a P keeps for itself.
-inline constexpr std::uint32_t p_cache_batch = 32;  // fetched at once
+inline constexpr std::uint32_t p_cache_batch = limits::real_or_sim(32U, 2U);  // fetched at once
 inline constexpr std::uint32_t p_cache_max = 160;
 // So that a storm of starts finds its slots again, those fetched and not used included: else one in twelve goes to the pool and back.
 static_assert(limits::simulated || limits::spawn_storm + p_cache_batch <= p_cache_max);
@@ -101,6 +101,8 @@ struct sched {
   atomic<bool> over{false};             // every goroutine has ended: Ms go home
   atomic<std::uint32_t> external{0};  // ordinary threads and other runtimes that are inside ready(): run waits for them
   atomic<std::int64_t> keeper_deadline{timer_heap::never};  // until when; written under lk. `never`: nobody does
+  atomic<std::uint32_t> warm_wanted{
+      0};  // cold stacks are being used: so many more would be welcome with their pages there; a hint
   atomic<std::uint32_t> spin_rounds{
       limits::spin_rounds_first};  // how long the next spinner looks; adapts to whether looking paid
 
@@ -197,7 +199,9 @@ int cached_num_cpus();
 
 // goroutine.cc
 void free_cached(sched* s, P* p, std::uint32_t keep);  // all but `keep` of P's free slots, back to the pool
-void after_switch(M* m);                               // on g0: what a goroutine left to do when it switched here
+bool warm_stacks(
+    M* m);  // by one with nothing else to do: some of the stacks that are wanted with their pages there. False: none is
+void after_switch(M* m);  // on g0: what a goroutine left to do when it switched here
 
 // park.cc
 // `spare` goroutines wait in p's ring while its M runs another: sees to it that somebody comes for them.

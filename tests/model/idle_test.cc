@@ -93,6 +93,25 @@ TEST(idle, a_filled_deque_is_seen_at_once) {
         100'000, no_watchdog);
 }
 
+// Who spins has the next stacks' pages brought in, while the one who starts goroutines waits for those of its own: in some schedule at least.
+TEST(idle, a_spinner_warms_stacks) {
+  bool warmed = false;
+  check_some(
+      [&warmed] {
+        weft::run({.procs = 2}, [&warmed] {
+          auto gate = weft::make_chan<int>();
+          for (int i = 0; i < 12; ++i) {
+            weft::go([gate] { (void)gate.recv(); });
+            // None has ended, and no P has had so many that it would give some back.
+            if (rt::self()->s->stacks.stats().dirty != 0) warmed = true;
+          }
+          gate.close();
+        });
+      },
+      100'000, whole);
+  EXPECT_TRUE(warmed);
+}
+
 // One lies there: that is left to sysmon, as in the ring.
 TEST(idle, one_in_the_deque_does_not_wait_behind_who_computes) {
   check_some(

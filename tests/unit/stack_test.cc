@@ -166,6 +166,45 @@ TEST(stack_pool, returned_slots_come_first_with_what_was_in_them) {
   }
 }
 
+TEST_P(stack_kinds, what_was_warmed_comes_first_with_its_page_and_its_guard) {
+  stack_pool pool;
+  EXPECT_EQ(pool.warm(2, 8), 0u);  // it makes no guards
+  const auto first = take(pool, 2, 1);
+  const std::size_t clean = pool.stats().clean;
+  ASSERT_GT(clean, 3u);
+  EXPECT_EQ(pool.warm(2, 3), 3u);
+  EXPECT_EQ(pool.stats().dirty, 3u);
+  EXPECT_EQ(pool.stats().clean, clean - 3);
+  EXPECT_EQ(pool.stats().used, 1u);
+  const auto warm = take(pool, 2, 3);
+  for (const auto& s : warm) {
+    EXPECT_FALSE(s.cold);
+    EXPECT_TRUE(resident(s.top - 1));
+    EXPECT_FALSE(resident(s.lo));
+    EXPECT_FALSE(readable(s.lo - 1));
+    EXPECT_EQ(std::count(s.top - stack_pool::worst_top_page, s.top, 0), stack_pool::worst_top_page);
+  }
+  const auto other = take(pool, 2, 1);
+  EXPECT_FALSE(resident(other[0].top - 1));
+  give(pool, 2, first);
+  give(pool, 2, warm);
+  give(pool, 2, other);
+}
+
+TEST(stack_pool, no_more_is_warmed_than_is_clean_and_what_nobody_wants_goes_back) {
+  stack_pool pool;
+  const auto first = take(pool, 2, 1);
+  const std::size_t clean = pool.stats().clean;
+  EXPECT_EQ(pool.warm(2, 1'000'000), std::min(clean, os::populate_max));
+  while (pool.warm(2, os::populate_max) != 0) {
+  }
+  EXPECT_EQ(pool.stats().clean, 0u);
+  EXPECT_EQ(pool.stats().dirty, clean);
+  for (int i = 0; i < 2; ++i) (void)pool.trim();
+  EXPECT_EQ(pool.stats().clean, clean);
+  give(pool, 2, first);
+}
+
 TEST(stack_pool, memory_in_use_stays_dense_after_random_traffic) {
   stack_pool pool;
   const unsigned c = stack_pool::class_of(16 * KiB);
@@ -324,7 +363,7 @@ TEST(stack_pool, destruction_unmaps_everything) {
   EXPECT_FALSE(readable(lo));
 }
 
-TEST(stack_pool, many_threads_take_and_give_while_one_trims) {
+TEST(stack_pool, many_threads_take_and_give_while_one_warms_and_trims) {
   stack_pool pool;
   atomic<int> running{4};
   std::vector<std::thread> threads;
@@ -356,6 +395,7 @@ TEST(stack_pool, many_threads_take_and_give_while_one_trims) {
     });
   while (running.load(relaxed) != 0) {
     (void)pool.trim();
+    for (unsigned c = 2; c < 5; ++c) (void)pool.warm(c, 8);
     stack_hit hit;
     (void)pool.find(&pool, hit);
   }
