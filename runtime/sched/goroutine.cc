@@ -160,9 +160,8 @@ bool warm_stacks(M* m) {
   const std::uint32_t n = std::min(left, limits::stack_warm_batch);
   s->warm_wanted.store(left - n,
                        relaxed);  // what is lost between two who write at once is asked for again with the next batch
-  if (s->stacks.warm(s->default_class, n) == 0) return false;
-  want_trim(s);  // should nobody want them
-  return true;
+  // Those that nobody wants after all stay until the next that goes back to the pool has it trimmed: two batches at most, less than a P keeps.
+  return s->stacks.warm(s->default_class, n) != 0;
 }
 
 void after_switch(M* m) {

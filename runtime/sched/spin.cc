@@ -8,7 +8,7 @@
 //     would take the core from a runnable M.
 //   * How long adapts: looking that paid doubles the next look, looking in vain takes a quarter off.
 //   * Where cold stacks are being used (the kernel has to bring a page for each), who spins and finds nothing has those of the next batch brought
-//     (warm_stacks): 200,000 parked goroutines at P = 2 took 14 us each to start, so 6.7, in a virtual machine where a page costs 7.
+//     (warm_stacks): 200,000 parked goroutines at P = 2 took 15 us each to start, so 7, in a virtual machine where a page costs 7.
 //   * Whoever stops spinning because it found work makes sure that somebody looks for the rest.
 //   * Theft from a deque adapts likewise, by the P that is robbed: what its goroutines were worth to the last thief says how many the next one takes,
 //     and when (theft.h). Until then they are barred: spinners wait for it, others do as if they were not there, and sysmon is told.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <exception>
 #include <system_error>
 
 #include "../base/check.h"
@@ -126,6 +127,10 @@ std::size_t stack_pool::alloc_batch(unsigned size_class, stack_slot* out, std::s
     const lock_scope hold(lock_);
     if (const std::size_t got = take_free(classes_[size_class], out, n)) return got;
   }
+  return take_grown(size_class, out, n, wanted::any);
+}
+
+std::size_t stack_pool::take_grown(unsigned size_class, stack_slot* out, std::size_t n, wanted which) {
   chunk& k = chunk_to_grow(size_class);
   const std::size_t first = k.guarded;
   const std::size_t batch = std::clamp(first, limits::stack_guard_batch_min, limits::stack_guard_batch_max);
@@ -138,7 +143,7 @@ std::size_t stack_pool::alloc_batch(unsigned size_class, stack_slot* out, std::s
   for (std::size_t i = first; i < k.guarded; ++i) k.clean.add(i);
   c.clean += made;
   c.clean_from = std::min(c.clean_from, k.age);
-  return take_free(c, out, n);
+  return take_free(c, out, n, which);
 }
 
 // Dirty ones first (no page fault), then clean ones (no system call), each from the oldest chunk that has some.
@@ -254,12 +259,25 @@ void stack_pool::bring_pages(const stack_slot* slots, std::size_t n) noexcept {
   if (cold != 0) os::populate(pages, cold);
 }
 
-std::size_t stack_pool::warm(unsigned size_class, std::size_t n) noexcept {
-  stack_slot got[os::populate_max];
+std::size_t stack_pool::take_to_warm(unsigned size_class, stack_slot* out, std::size_t n) noexcept {
   {
     const lock_scope hold(lock_);
-    n = take_free(classes_[size_class], got, std::min(n, os::populate_max), wanted::clean);
+    if (const std::size_t got = take_free(classes_[size_class], out, n, wanted::clean)) return got;
   }
+  if (!grow_lock_.try_lock()) return 0;  // somebody makes guards: soon there will be some
+  std::size_t got = 0;
+  try {
+    got = take_grown(size_class, out, n, wanted::clean);
+  } catch (const std::exception&) {
+    // Address space, guards or memory are exhausted: that is told to who needs a stack.
+  }
+  grow_lock_.unlock();
+  return got;
+}
+
+std::size_t stack_pool::warm(unsigned size_class, std::size_t n) noexcept {
+  stack_slot got[os::populate_max];
+  n = take_to_warm(size_class, got, std::min(n, os::populate_max));
   bring_pages(got, n);
   // And touched, by a zero among zeros, where frames will lie: in a virtual machine the first touch may cost more than the page.
   for (std::size_t i = 0; i < n; ++i) *static_cast<volatile char*>(got[i].top - worst_top_page) = 0;

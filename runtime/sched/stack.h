@@ -129,7 +129,8 @@ class stack_pool {
   static void bring_pages(const stack_slot* slots, std::size_t n) noexcept;
 
   // For who has nothing else to do: makes up to n (at most os::populate_max) clean slots dirty, with their top pages there, so that the next
-  // alloc_batch need not wait for the kernel to bring them. How many it were: 0 where none is clean. Guards it makes none.
+  // alloc_batch need not wait for the kernel to bring them. Makes guards where none is clean. How many it were: 0 where somebody else
+  // makes guards, or none can be had.
   std::size_t warm(unsigned size_class, std::size_t n) noexcept;
 
   // Takes slots back, in any order, from whichever P. They must come from this class of this pool.
@@ -167,6 +168,10 @@ class stack_pool {
   enum class wanted { any, clean };
   std::size_t take_free(size_class_state& c, stack_slot* out, std::size_t n, wanted which = wanted::any) noexcept
       WEFT_REQUIRES(lock_);
+  std::size_t take_grown(unsigned size_class, stack_slot* out, std::size_t n, wanted which) WEFT_REQUIRES(grow_lock_)
+      WEFT_EXCLUDES(lock_);
+  std::size_t take_to_warm(unsigned size_class, stack_slot* out, std::size_t n) noexcept
+      WEFT_EXCLUDES(lock_, grow_lock_);
   chunk& chunk_to_grow(unsigned size_class) WEFT_REQUIRES(grow_lock_);
   chunk& add_chunk(unsigned size_class) WEFT_REQUIRES(grow_lock_);
   chunk* chunk_of(const size_class_state& c, const char* p) const noexcept WEFT_REQUIRES(lock_);
