@@ -158,8 +158,7 @@ bool warm_stacks(M* m) {
   const std::uint32_t left = s->warm_wanted.load(relaxed);
   if (left == 0) return false;
   const std::uint32_t n = std::min(left, limits::stack_warm_batch);
-  s->warm_wanted.store(left - n,
-                       relaxed);  // what is lost between two who write at once is asked for again with the next batch
+  s->warm_wanted.store(left - n, relaxed);  // lost where two write at once: the next batch asks again
   // Those that nobody wants after all stay until the next that goes back to the pool has it trimmed: two batches at most, less than a P keeps.
   return s->stacks.warm(s->default_class, n) != 0;
 }

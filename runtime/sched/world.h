@@ -101,8 +101,8 @@ struct sched {
   atomic<bool> over{false};             // every goroutine has ended: Ms go home
   atomic<std::uint32_t> external{0};  // ordinary threads and other runtimes that are inside ready(): run waits for them
   atomic<std::int64_t> keeper_deadline{timer_heap::never};  // until when; written under lk. `never`: nobody does
-  atomic<std::uint32_t> warm_wanted{
-      0};  // cold stacks are being used: so many more would be welcome with their pages there; a hint
+  // Cold stacks are being used: so many more would be welcome with their pages there. relaxed: a hint
+  atomic<std::uint32_t> warm_wanted{0};
   atomic<std::uint32_t> spin_rounds{
       limits::spin_rounds_first};  // how long the next spinner looks; adapts to whether looking paid
 
@@ -199,8 +199,8 @@ int cached_num_cpus();
 
 // goroutine.cc
 void free_cached(sched* s, P* p, std::uint32_t keep);  // all but `keep` of P's free slots, back to the pool
-bool warm_stacks(
-    M* m);  // by one with nothing else to do: some of the stacks that are wanted with their pages there. False: none is
+// By one with nothing else to do: some of the stacks that are wanted with their pages there (refill, in goroutine.cc). False: none is.
+bool warm_stacks(M* m);
 void after_switch(M* m);  // on g0: what a goroutine left to do when it switched here
 
 // park.cc
