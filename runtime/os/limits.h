@@ -73,8 +73,8 @@ inline constexpr std::uint32_t globq_poll = real_or_sim(61U, 5U);
 // Stack pool: guards are laid this many slots at a time (one system call each); the first batches of a chunk are
 // smaller, so that a program of three goroutines does not pay for thirty-two. Not more: 32 stacks of 64 KiB need two new page tables at most. Where a
 // hypervisor shadows page tables, a guest that adds a few to one directory without touching what is there loses all that hangs below
-// (KVM's detect_write_flooding): each stack in that GiB was 3 to 6 us to touch again. (64 at a time: `workload timer 1 100000` 1,140 to
-// 5,000 ns a wakeup, so 470.)
+// (so does KVM, detect_write_flooding; inferred, not traced): many stacks there took 3 to 6 us to touch again. (64 at a time:
+// `workload timer 1 100000` 1,140 to 5,000 ns a wakeup, so 470.)
 inline constexpr std::size_t stack_guard_batch_min = real_or_sim<std::size_t>(16, 2);
 inline constexpr std::size_t stack_guard_batch_max = real_or_sim<std::size_t>(32, 4);
 
