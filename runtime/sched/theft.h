@@ -25,7 +25,43 @@
 
 namespace weft::rt {
 
-class alignas(64) theft_account {
+/// Thieves are to stay away for a while.
+class theft_bar {
+ public:
+  /// The last theft was not worth it: who has work there calls nobody for it.
+  bool in_doubt() const { return away_ns_.load(relaxed) != 0; }
+
+  /// In doubt, and it is not the time for another. Mostly without a look at the clock.
+  bool barred() const { return not_before_ns_.load(relaxed) != 0 && barred_at(os::now_ns()); }
+  bool barred_at(std::int64_t now) const { return now < not_before_ns_.load(relaxed); }
+
+  /// A theft took place.
+  void taken(std::int64_t now) {
+    if (const std::int64_t away = away_ns_.load(relaxed); away != 0) not_before_ns_.store(now + away, relaxed);
+  }
+
+  /// It was not worth it: the next not before twice as long as the last time, between `first` and `most`.
+  void extend(std::int64_t now, std::int64_t first, std::int64_t most) {
+    const std::int64_t away = std::clamp(2 * away_ns_.load(relaxed), first, most);
+    away_ns_.store(away, relaxed);
+    not_before_ns_.store(now + away, relaxed);
+  }
+
+  /// The next one may come at once; the doubt stays.
+  void open() { not_before_ns_.store(0, relaxed); }
+
+  /// It was worth it.
+  void lift() {
+    away_ns_.store(0, relaxed);
+    open();
+  }
+
+ private:
+  atomic<std::int64_t> away_ns_{0};        // so long it is left alone after a theft that was not worth it
+  atomic<std::int64_t> not_before_ns_{0};  // until then; zero: it is not
+};
+
+class alignas(64) theft_account : public theft_bar {
  public:
   /// So many at once, at most.
   std::uint32_t most() const { return most_.load(relaxed); }
@@ -33,38 +69,20 @@ class alignas(64) theft_account {
   /// Thefts have been worth it, more often than not.
   bool proven() const { return most() > limits::theft_first; }
 
-  /// The last theft was not worth it: who starts goroutines there calls nobody for them.
-  bool in_doubt() const { return away_ns_.load(relaxed) != 0; }
-
-  /// In doubt, and it is not the time for another. Mostly without a look at the clock.
-  bool barred() const { return not_before_ns_.load(relaxed) != 0 && barred_at(os::now_ns()); }
-  bool barred_at(std::int64_t now) const { return now < not_before_ns_.load(relaxed); }
-
-  /// One took place.
-  void taken(std::int64_t now) {
-    if (const std::int64_t away = away_ns_.load(relaxed); away != 0) not_before_ns_.store(now + away, relaxed);
-  }
-
   /// What was taken, n goroutines by a theft of `theft_ns`, kept the thief busy for `ran_ns` before it looked for more.
   void judge(std::uint32_t n, std::int64_t theft_ns, std::int64_t ran_ns, std::int64_t now) {
     const std::uint32_t most = most_.load(relaxed);
     if (ran_ns >= std::max(n * limits::steal_worth_ns, limits::steal_worth_thefts * theft_ns)) {
-      away_ns_.store(0, relaxed);
-      not_before_ns_.store(0, relaxed);
+      lift();
       most_.store(std::min(2 * most, limits::deque_capacity / 2), relaxed);
     } else {
-      const std::int64_t away =
-          std::clamp(2 * away_ns_.load(relaxed), limits::stay_away_first_ns, limits::stay_away_max_ns);
-      away_ns_.store(away, relaxed);
-      not_before_ns_.store(now + away, relaxed);
+      extend(now, limits::stay_away_first_ns, limits::stay_away_max_ns);
       most_.store(std::max(most / 4, 1U), relaxed);
     }
   }
 
  private:
   atomic<std::uint32_t> most_{limits::theft_first};
-  atomic<std::int64_t> away_ns_{0};        // so long it is left alone after a theft that was not worth it
-  atomic<std::int64_t> not_before_ns_{0};  // until then; zero: it is not
 };
 
 }  // namespace weft::rt
