@@ -76,6 +76,8 @@ inline std::uint64_t guard_of(const P* p) { return reinterpret_cast<std::uintptr
   // relaxed: while it names our P only we could have such a store under way, and who takes the bias from us fences us
   return !(v & bias_flag) || (m && w.at.guard.load(relaxed) == guard_of(m->p));
 }
+// A hint: it has a bias, or is about to have one.
+inline bool has_bias(const biased_word& w) noexcept { return w.at.guard.load(relaxed) != 0; }
 // load by seq_cst, settled.
 std::uint64_t load_settled(M* m, biased_word& w, os::call_site s = os::call_site::here()) noexcept;
 
@@ -83,29 +85,41 @@ std::uint64_t load_settled(M* m, biased_word& w, os::call_site s = os::call_site
 WEFT_API void consider_bias(M* m, biased_word& w) noexcept;
 WEFT_API bool move_biased(M* m, biased_word& w, std::uint64_t expected, std::uint64_t desired) noexcept;
 
+enum class moved : std::uint8_t { yes, no, ask };
+
+// move's frequent half. ask: the word has a bias that is not the caller's, or a section was aborted; the rest is move_biased's.
+[[gnu::always_inline]] inline moved move_if_mine(M* m, biased_word& w, std::uint64_t expected, std::uint64_t desired,
+                                                 std::memory_order ok,
+                                                 os::call_site s = os::call_site::here()) noexcept {
+  if (!(expected & bias_flag)) {
+    if (m && m->p->bias_countdown < 0) [[unlikely]]
+      consider_bias(m, w);
+    if (!os::exchange_word(w.at, expected, desired & ~bias_flag, ok, s)) return moved::no;
+    if (m) --m->p->bias_countdown;  // behind the exchange, which waits for the stores before it
+    return moved::yes;
+  }
+  if (m) [[likely]] {
+    switch (os::section_store(m->section, w.at, guard_of(m->p), expected, desired | bias_flag)) {
+      case os::section_result::done:
+        return moved::yes;
+      case os::section_result::differs:
+        return moved::no;
+      case os::section_result::aborted:
+        break;
+    }
+  }
+  return moved::ask;
+}
+
 // Once the word has been moved nothing of w is touched: who sees it moved may end its life.
 // word: expected, which has been read there, flag and all -> desired; whatever flag that has. False: it held something else. `m`: the current M,
 // or null on an ordinary thread. `ok` is what a success needs at least; a failure orders nothing.
 [[gnu::always_inline]] inline bool move(M* m, biased_word& w, std::uint64_t expected, std::uint64_t desired,
                                         std::memory_order ok, os::call_site s = os::call_site::here()) noexcept {
-  if (!(expected & bias_flag)) {
-    if (m && m->p->bias_countdown < 0) [[unlikely]]
-      consider_bias(m, w);
-    if (!os::exchange_word(w.at, expected, desired & ~bias_flag, ok, s)) return false;
-    if (m) --m->p->bias_countdown;  // behind the exchange, which waits for the stores before it
-    return true;
-  }
-  if (m) [[likely]] {
-    switch (os::section_store(m->section, w.at, guard_of(m->p), expected, desired | bias_flag)) {
-      case os::section_result::done:
-        return true;
-      case os::section_result::differs:
-        return false;
-      case os::section_result::aborted:
-        break;
-    }
-  }
-  return move_biased(m, w, expected, desired);
+  const moved how = move_if_mine(m, w, expected, desired, ok, s);
+  if (how == moved::ask) [[unlikely]]
+    return move_biased(m, w, expected, desired);
+  return how == moved::yes;
 }
 
 // For a park, whose commit is a compare-and-swap or the caller's own section_store: `expected` as the word is when it can be moved by one of these.

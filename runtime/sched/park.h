@@ -53,11 +53,12 @@ WEFT_API void cooperate_slow(M* m);
 WEFT_API void hold_switches(M* m) noexcept;
 WEFT_API void allow_switches(M* m) noexcept;
 
-// Parks the current goroutine of `m`, publishing it by *word: expected -> desired. Returns how it ended once somebody readied it; `no`
-// at once, and nothing has happened, when the word held something else. Unless `no`, `m` may be another thread's M by now.
+// park's frequent half: another goroutine is to run next, and the budget lasts. False: it has not been tried; the slow half is to.
 template <class Word>
-[[gnu::always_inline]] inline parked park_at(M* m, Word& word, std::uint64_t expected, std::uint64_t desired,
-                                             wait_reason why) {
+[[gnu::always_inline]] inline bool park_at_once([[maybe_unused]] M* m, [[maybe_unused]] Word& word,
+                                                [[maybe_unused]] std::uint64_t expected,
+                                                [[maybe_unused]] std::uint64_t desired,
+                                                [[maybe_unused]] wait_reason why, [[maybe_unused]] parked& how) {
 #if !WEFT_COMPOSED_SWITCH
   P* p = m->p;
   if (std::int32_t left = p->budget.load(relaxed) - limits::switch_cost; left >= 0) [[likely]] {
@@ -65,13 +66,27 @@ template <class Word>
       p->budget.store(left, relaxed);
       G* g = m->curg;
       g->why.store(why, relaxed);
-      if (park_into(m, g, to, word, expected, desired)) [[likely]]
-        return finish_park(g);
-      park_lost(g);
-      return parked::no;
+      if (park_into(m, g, to, word, expected, desired)) [[likely]] {
+        how = finish_park(g);
+      } else {
+        park_lost(g);
+        how = parked::no;
+      }
+      return true;
     }
   }
 #endif
+  return false;
+}
+
+// Parks the current goroutine of `m`, publishing it by *word: expected -> desired. Returns how it ended once somebody readied it; `no`
+// at once, and nothing has happened, when the word held something else. Unless `no`, `m` may be another thread's M by now.
+template <class Word>
+[[gnu::always_inline]] inline parked park_at(M* m, Word& word, std::uint64_t expected, std::uint64_t desired,
+                                             wait_reason why) {
+  parked how;
+  if (park_at_once(m, word, expected, desired, why, how)) [[likely]]
+    return how;
   if constexpr (std::is_same_v<Word, biased_word>)
     return park_slow(m, word, expected, desired, why);
   else
