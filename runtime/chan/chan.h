@@ -30,7 +30,8 @@
 // called from ordinary threads, where a blocking one blocks the thread; none is async-signal-safe.
 // Cost on one P: a rendezvous is one switch and two moves of the channel's word, a buffered operation is one move: a locked instruction, or, once
 // a P has been the only one to use the channel for some ten thousand of them, none (sched/biased.h). Whoever then comes from another P, or
-// from a thread, pays 1 to 50 us, once.
+// from a thread, pays 1 to 50 us, once. Goroutines that use a channel from several Ps, and do next to nothing else, are brought together on one of them
+// (sched/gather.h).
 
 #pragma once
 
@@ -169,7 +170,7 @@ struct typed_chan {
   [[gnu::always_inline]] static bool send_to_lone(M* m, chan_core* c, std::uint64_t w, T* from) {
     std::uint64_t open = word::stamped(word::open, next_stamp(m->p));
     // COMMIT acquire <- the receiver's park: it is ours, with its slot. Not release: see chan_core.h, Edges.
-    if (!move(m, c->word, w, open, acquire)) [[unlikely]]
+    if (!move_word(m, *c, w, open, acquire)) [[unlikely]]
       return false;
     waiter* r = word::waiter_of(w);
     hand_over(r->slot, from);
@@ -182,7 +183,7 @@ struct typed_chan {
   // From a lone sender.
   [[gnu::always_inline]] static bool receive_from_lone(M* m, chan_core* c, std::uint64_t w, std::optional<T>* to) {
     std::uint64_t open = word::stamped(word::open, next_stamp(m->p));
-    if (!move(m, c->word, w, open, acquire)) [[unlikely]]  // COMMIT acquire
+    if (!move_word(m, *c, w, open, acquire)) [[unlikely]]  // COMMIT acquire
       return false;
     waiter* s = word::waiter_of(w);
     hand_over(to, s->slot);
@@ -199,7 +200,7 @@ struct typed_chan {
       return false;
     const seated_waiter r = look_at_seat(w);
     // relaxed: w was acquired. Nothing becomes ready or not by it that was not before, so a select's poll need not know what we did before it.
-    if (!move(m, c->word, w, word::ring(word::open, r.position, 0), relaxed)) [[unlikely]]
+    if (!move_word(m, *c, w, word::ring(word::open, r.position, 0), relaxed)) [[unlikely]]
       return false;
     hand_over(r.who->slot, from);
     if constexpr (moves_away) m = self();
@@ -216,7 +217,7 @@ struct typed_chan {
     if (turn_of(*c, s.position).load(relaxed) != masked(s.position + 1)) [[unlikely]]  // relaxed: a hint
       return false;
     // relaxed: as in send_to_seated
-    if (!move(m, c->word, w, word::ring(word::open, s.position + 1, c->capacity), relaxed)) [[unlikely]]
+    if (!move_word(m, *c, w, word::ring(word::open, s.position + 1, c->capacity), relaxed)) [[unlikely]]
       return false;
     const bool moved = ring_take(*c, s.position, to);
     if (ring_put(*c, s.position + c->capacity, s.who->slot) || moved) [[unlikely]]
@@ -235,7 +236,7 @@ struct typed_chan {
     if (s.turn.load(acquire) != masked(position)) [[unlikely]]
       return false;
     // The position is ours. MOVE release -> a select's poll. SETTLED (sched/biased.h): seq_cst.
-    if (!move(m, c->word, w, word::one_more(w), seq_cst)) [[unlikely]]
+    if (!move_word(m, *c, w, word::one_more(w), seq_cst)) [[unlikely]]
       return false;
     fill(s, position, from);
     if constexpr (moves_away) m = self();
@@ -250,7 +251,7 @@ struct typed_chan {
     if (s.turn.load(acquire) != masked(position + 1)) [[unlikely]]  // RING-FULL acquire <- fill, as in send_to_ring
       return false;
     // The position is ours. MOVE release -> a select's poll; SETTLED.
-    if (!move(m, c->word, w, word::one_less(w), seq_cst)) [[unlikely]]
+    if (!move_word(m, *c, w, word::one_less(w), seq_cst)) [[unlikely]]
       return false;
     empty(*c, s, position, to);
     if constexpr (moves_away) m = self();
@@ -276,7 +277,7 @@ struct typed_chan {
           lone_seat at =
               c->capacity == 0 ? lone_seat{nullptr, word::lone(word::sender, g)} : take_lone_seat(m, w, true);
           if (at.lone != 0) [[likely]] {
-            parked how = park(m, c->word, w, at.lone, wait_reason::chan_send);
+            parked how = park_by_word(m, *c, w, at.lone, wait_reason::chan_send);
             if (at.seat) leave_lone_seat(at.seat);
             if (how != parked::no) [[likely]]
               return how == parked::done;
@@ -308,7 +309,7 @@ struct typed_chan {
           lone_seat at =
               c->capacity == 0 ? lone_seat{nullptr, word::lone(word::receiver, g)} : take_lone_seat(m, w, false);
           if (at.lone != 0) [[likely]] {
-            parked how = park(m, c->word, w, at.lone, wait_reason::chan_receive);
+            parked how = park_by_word(m, *c, w, at.lone, wait_reason::chan_receive);
             if (at.seat) leave_lone_seat(at.seat);
             if (how != parked::no) [[likely]]
               return how == parked::done;

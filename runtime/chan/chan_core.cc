@@ -41,16 +41,24 @@ bool pause_after(std::uint32_t times) {
 // long as the word goes on moving: 60 ns instead of 15, for the look at it disturbs those who work.)
 class backoff {
  public:
-  backoff(const chan_core& c, caller& me, bool tried) : c_(c), me_(me), tried_(tried && me.m) {}
+  backoff(chan_core& c, caller& me, bool tried) : c_(c), me_(me), tried_(tried && me.m) {}
   void pause() {
     if (std::exchange(at_once_, false)) return;
     if (!std::exchange(early_, false)) {
+      if (me_.m && gather(me_.m, c_.word, c_.fights, true)) return look_round();
       (void)pause_after(std::min(times_++, limits::chan_spins - 1));
       prefetch_write(&c_.word);
+      if (me_.m) gather_look(me_.m, c_.word);
     } else if (pause_after(waits_++)) {
-      me_.m = self();
-      me_.smr = smr_of_thread();
+      look_round();
     }
+  }
+  // w has another P's bias, and the caller's goroutine has been taken to where the channel is used (sched/gather.h).
+  bool gathered(std::uint64_t w) {
+    if (!is_elsewhere(me_.m, c_, w)) return false;
+    if (!gather(me_.m, c_.word, c_.fights, false)) return false;
+    look_round();
+    return true;
   }
   // Nobody was faster: the caller itself has moved the word, out of its way. (A pause then: select over two unbuffered channels 23.5 ns instead of 19.9.)
   void at_once() {
@@ -70,7 +78,12 @@ class backoff {
   }
 
  private:
-  const chan_core& c_;
+  void look_round() {
+    me_.m = self();
+    me_.smr = smr_of_thread();
+  }
+
+  chan_core& c_;
   caller& me_;
   std::uint32_t times_ = 0;
   std::uint32_t waits_ = 0;
@@ -205,6 +218,16 @@ void receive_from_waiting(chan_core* c, std::uint32_t head, void* to, void* slot
 
 }  // namespace
 
+bool move_elsewhere(M* m, chan_core& c, std::uint64_t expected, std::uint64_t desired) noexcept {
+  if (is_elsewhere(m, c, expected)) return false;
+  return move_biased(m, c.word, expected, desired);
+}
+
+parked park_elsewhere(M* m, chan_core& c, std::uint64_t expected, std::uint64_t desired, wait_reason why) {
+  if (is_elsewhere(m, c, expected)) return parked::no;
+  return park_slow(m, c.word, expected, desired, why);
+}
+
 lone_seat take_lone_seat(M* m, std::uint64_t w, bool send) {
   select_seat* seat = take_seat(m->smr);
   if (!seat) [[unlikely]]
@@ -228,6 +251,10 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, bool tried, std:
   for (backoff again(*c, me, tried);; again.pause()) {
     // WORD acquire: the seat of a lone select. SETTLED, for who may say that there is no room.
     std::uint64_t w = may_block ? c->word.load(acquire) : load_settled(me.m, c->word);
+    if (again.gathered(w)) {
+      again.at_once();
+      continue;
+    }
     switch (word::kind_of(w)) {
       case word::closed:
         return gave_way(chan_result::closed);
@@ -311,6 +338,10 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, bool tried, std
   for (backoff again(*c, me, tried);; again.pause()) {
     // WORD acquire: the seat of a lone select; what came before a close. SETTLED, as in send_slow.
     std::uint64_t w = may_block ? c->word.load(acquire) : load_settled(me.m, c->word);
+    if (again.gathered(w)) {
+      again.at_once();
+      continue;
+    }
     switch (word::kind_of(w)) {
       case word::closed:
       case word::open: {

@@ -48,6 +48,7 @@
 #include <cstdint>
 
 #include "../sched/biased.h"
+#include "../sched/gather.h"
 #include "../sched/park.h"
 #include "../sched/stamp.h"
 #include "word.h"
@@ -80,9 +81,10 @@ struct alignas(64) chan_core {
   const elem_ops* ops = nullptr;
   void* memory = nullptr;      // where this object and its ring lie; null: not new_chan's
   std::uint32_t granules = 0;  // with `memory`: block_cache.h
+  gathering fights;
 };
 
-static_assert(offsetof(chan_core, refs) == 64);  // what an operation touches is one line
+static_assert(offsetof(chan_core, refs) == 64 && sizeof(chan_core) == 128);  // what an operation touches is one line
 
 // Channel and ring, raw slots, in one piece of memory: a small one's from the P's cache, another's from operator new. Not by its form with an
 // alignment, which costs a thousand instructions in glibc 2.36. Throws std::bad_alloc.
@@ -112,6 +114,33 @@ template <word::kind Ready, word::kind Idle, word::kind IdleToo>
 [[gnu::always_inline]] inline stands receive_stands(const chan_core& c, std::uint64_t w) {
   if (word::kind_of(w) == word::open) return c.capacity != 0 && word::count_of(w) != 0 ? stands::ready : stands::idle;
   return stands_by_kind<word::sender, word::receiver, word::select_receiver>(w);
+}
+
+// By w the channel has another P's bias, and those who use it are gathered there (sched/gather.h). `m` may be null.
+inline bool is_elsewhere(const M* m, const chan_core& c, std::uint64_t w) {
+  return m && (w & bias_flag) && c.word.at.guard.load(relaxed) != guard_of(m->p) && c.fights.any();  // relaxed: a hint
+}
+
+// move_word's other half. False: look again, out of line: the word held something else, or the goroutine is to go elsewhere first.
+WEFT_API bool move_elsewhere(M* m, chan_core& c, std::uint64_t expected, std::uint64_t desired) noexcept;
+
+// The channel's word: sched/biased.h's move, for the inlined moves.
+[[gnu::always_inline]] inline bool move_word(M* m, chan_core& c, std::uint64_t expected, std::uint64_t desired,
+                                             std::memory_order ok, os::call_site s = os::call_site::here()) noexcept {
+  const moved how = move_if_mine(m, c.word, expected, desired, ok, s);
+  if (how == moved::ask) [[unlikely]]
+    return move_elsewhere(m, c, expected, desired);
+  return how == moved::yes;
+}
+
+// Likewise of park.
+WEFT_API parked park_elsewhere(M* m, chan_core& c, std::uint64_t expected, std::uint64_t desired, wait_reason why);
+[[gnu::always_inline]] inline parked park_by_word(M* m, chan_core& c, std::uint64_t expected, std::uint64_t desired,
+                                                  wait_reason why) {
+  parked how;
+  if (park_at_once(m, c.word, expected, desired, why, how)) [[likely]]
+    return how;
+  return park_elsewhere(m, c, expected, desired, why);
 }
 
 // `tried`: the caller, if it is a goroutine, has just tried what is inlined, in vain. would_block leaves in *seen, if given, the word by which there was

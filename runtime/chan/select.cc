@@ -379,7 +379,7 @@ class attempt {
 };
 
 // Steps 3 to 5 for the plainest of selects: a goroutine's, a few cases, each on an unbuffered channel where nobody waits. no_case: not so, or
-// not any more.
+// not any more. And where the channels' users are gathered the goroutine goes first (sched/gather.h).
 std::size_t wait_alone(select_op* ops, std::size_t n, bool* closed) {
   M* m = self();
   if (!m || n > word::max_lone_case + 1) return no_case;
@@ -388,6 +388,8 @@ std::size_t wait_alone(select_op* ops, std::size_t n, bool* closed) {
     ops[i].lone = 0;
     if (!c) continue;
     ops[i].seen = c->word.load(relaxed);  // relaxed: nothing is read on the strength of it
+    if (is_elsewhere(m, *c, ops[i].seen) && gather(m, c->word, c->fights, false)) [[unlikely]]
+      return no_case;
     if (c->capacity != 0 || word::kind_of(ops[i].seen) != word::open) return no_case;
   }
   select_seat* seat = take_seat(m->smr);

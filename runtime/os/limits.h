@@ -151,6 +151,27 @@ inline constexpr std::uint32_t bias_streak = real_or_sim(160U, 1U);
 inline constexpr std::uint32_t bias_doublings = real_or_sim(12U, 1U);
 inline constexpr std::uint32_t section_tries = real_or_sim(4U, 2U);
 
+// Goroutines that fight over a word (sched/gather.h). Runtime calls that take less each than so many lines, between these bounds, are dense; a loss
+// in a dense interval is a fight. So many fights within such a time make a home, where so many losses that are none undo one. A home is dissolved when
+// the visits that are not dense are so many more than the others.
+inline constexpr std::int64_t gather_lines = 2;
+inline constexpr std::int64_t gather_dense_min_ns = real_or_sim(50, 1'000'000);
+inline constexpr std::int64_t gather_dense_max_ns = real_or_sim(600, 1'000'000);
+inline constexpr int gather_fights = real_or_sim(32, 1);
+inline constexpr int gather_per_fight = 4;
+inline constexpr std::int64_t gather_fights_ns = 10'000'000;
+inline constexpr int gather_sparse = real_or_sim(32, 2);
+// If it has not lasted so long, there is no other for such a time, doubled for each that did not, so often.
+inline constexpr std::int64_t gather_lasts_ns = real_or_sim(100'000'000, 1'000);
+inline constexpr std::int64_t gather_again_ns = real_or_sim(1'000'000, 1);
+inline constexpr int gather_doublings = real_or_sim(10, 2);
+// The home gives its word a bias not sooner than in so many times what the last one cost. It moves not before so long, doubled likewise.
+inline constexpr std::int64_t gather_bias_share = 20;
+inline constexpr std::int64_t gather_move_ns = real_or_sim(10'000'000, 1'000);
+// The least time over which a thief judges whether a P is dense. The longest that a ring is barred.
+inline constexpr std::int64_t gather_trial_ns = real_or_sim(2'000, 0);
+inline constexpr std::int64_t gather_bar_max_ns = real_or_sim(1'000'000, 2);
+
 // A mutex that was contended (sync/mutex.cc): quiet unlocks until it is fast again, at 2 ns gained each, some times a fence_heavy.
 inline constexpr std::uint32_t mutex_quiet_unlocks = real_or_sim(1U << 14, 2U);
 

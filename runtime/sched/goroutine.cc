@@ -19,6 +19,7 @@
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
+#include <utility>
 
 #include "../base/check.h"
 #include "locals.h"
@@ -170,6 +171,7 @@ void after_switch(M* m) {
   }
   if (G* g = m->more->requeue) {
     m->more->requeue = nullptr;
+    if (P* p = std::exchange(m->more->going_to, nullptr)) return push_inbox_of(m->s, p, g);
     queue_local(m, g);
     tell_sysmon_of_waiting(m->p);
   }

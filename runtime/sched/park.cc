@@ -4,8 +4,9 @@
 //
 // Edges
 //   name       release side          acquire side     carries                     model test
-//   INBOX      ready_bound           get_inbox        the Gs, saved               idle.inbox
-//   SHRINK     see ready_bound                                                  world.shrink_*
+//   INBOX      push_inbox            get_inbox,       the Gs, saved               idle.inbox, gather.*
+//                                    empty_inbox
+//   SHRINK     see to_inbox                                                     world.shrink_*
 //   THREAD     ready_slow            block_thread     what the partner wrote      park.thread_waiter
 
 #include "park.h"
@@ -36,15 +37,14 @@ void push_inbox(P* p, G* g) {
   os::fence_full();  // O2; and before the look at nidle, see SUBMIT-IDLE in spin.cc
 }
 
-// Goroutines bound to a P: pushed to it, whoever it is. Of another P nothing is touched but the line of its inbox.
+// Goroutines bound to a P, or on their way to one: pushed to it, whoever it is. Of another P nothing is touched but the line of its inbox.
 //
 //   SHRINK        an ordinary thread, here          set_procs
 //                 O1 g into p's inbox               R1 nprocs = less than p's number
 //                 O2 fence_full                     R2 fence_full
 //                 O3 p beyond nprocs? take it back  R3 what is in p's inbox goes to the global queue
 //   Forbidden: O3 sees p in use, and R3 sees no g. Then g lies in the inbox of a P that nobody serves.
-void ready_bound(sched* s, G* g) {
-  P* p = static_cast<P*>(g->affinity.load(relaxed));
+void to_inbox(sched* s, P* p, G* g) {
   push_inbox(p, g);
   while (p->id >= s->nprocs.load(relaxed))
     [[unlikely]] {  // O3. relaxed: after O2; and those below p are there: a shrink retired it, another serves
@@ -61,6 +61,8 @@ void ready_bound(sched* s, G* g) {
     }
   if (s->nidle.load(relaxed) != 0) start_p(s, p);
 }
+
+void ready_bound(sched* s, G* g) { to_inbox(s, static_cast<P*>(g->affinity.load(relaxed)), g); }
 
 // From outside of the goroutine's runtime. The goroutine is parked until it is queued, which keeps its runtime alive until
 // then; from then on `external` does.
@@ -150,7 +152,36 @@ void ready_slow(waiter* w) {
   if (g->affinity.load(relaxed) != s && g->affinity.load(relaxed) != p) return ready_bound(s, g);
   // The last one readied runs next; the one before it takes the ring's tail, where others may steal it.
   displace_runnext(m, g);
-  call_for_help(s, p, waiting_here(p));
+  call_for_help(s, p, p->more->ring_thefts.in_doubt() ? 0 : waiting_here(p));
+}
+
+void go_to(M* m, P* p) {
+  m->more->requeue = m->curg;
+  m->more->going_to = p;
+  park_into_scheduler(m, m->always, 0, 0, nullptr);
+}
+
+void push_inbox_of(sched* s, P* p, G* g) {
+  to_inbox(s, p, g);
+  if (p->nag.load(relaxed)) nag_sysmon(p);  // SYSMON-NAG, O3; O2 is push_inbox's fence
+}
+
+bool empty_inbox(sched* s, P* p) {
+  waiter* w = p->inbox.exchange(nullptr, acquire);  // INBOX acquire
+  g_list free;
+  while (w) {
+    os::plain_read(&w->next);
+    waiter* next = w->next;
+    G* g = static_cast<G*>(w);
+    if (g->affinity.load(relaxed) == s)
+      free.push_back(g);
+    else
+      ready_bound(s, g);
+    w = next;
+  }
+  const bool any = free.n != 0;
+  queue_global(s, free);
+  return any;
 }
 
 void give_way_to_deque(M* m) {

@@ -2,6 +2,8 @@
 
 #include "runq.h"
 
+#include <algorithm>
+
 namespace weft::rt {
 
 G* take_runnext_slow(P* p, G* g) {
@@ -37,7 +39,7 @@ G* steal_runnext(P* p) {
 
 namespace runq {
 
-G* steal_into(M* m, P* dst, P* src) {
+G* steal_into(M* m, P* dst, P* src, std::uint32_t most) {
   std::uint32_t to = dst->runq_tail.load(relaxed);  // relaxed: ours
   for (;;) {
     const std::uint64_t w = src->runq_head.load(relaxed);  // relaxed: a stale head fails the move
@@ -50,7 +52,7 @@ G* steal_into(M* m, P* dst, P* src) {
     // dst's owner is here, so its ring is empty or nearly so; never overfill it.
     std::uint32_t room =
         capacity - (to - head::of(dst->runq_head.load(acquire)));  // RUNQ-CONSUME acquire <- takers from dst
-    if (n > room + 1) n = room + 1;
+    n = std::min({n, room + 1, most});
     const os::moment read = os::this_moment();
     // Up to the first one that is bound to a P. (The slots may be stale, the Gs recycled: then the move below fails.)
     G* last = nullptr;

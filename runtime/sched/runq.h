@@ -165,9 +165,9 @@ inline std::uint32_t size(const P* p) {
 // The same, owner only, who knows the tail.
 inline std::uint32_t own_size(const P* p) { return p->runq_tail.load(relaxed) - head::of(p->runq_head.load(relaxed)); }
 
-// The owner of `dst` takes half of `src`'s ring, rounded up; all but one go into dst's own ring, the last is returned. Null
+// The owner of `dst` takes half of `src`'s ring, rounded up, and up to `most`; all but one go into dst's own ring, the last is returned. Null
 // when there was nothing, or when the first one is bound to its P (a laboratory's; those behind it wait until it has run). `m` holds dst, or is null.
-G* steal_into(M* m, P* dst, P* src);
+G* steal_into(M* m, P* dst, P* src, std::uint32_t most = capacity);
 
 }  // namespace runq
 }  // namespace weft::rt

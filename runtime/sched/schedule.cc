@@ -3,7 +3,7 @@
 // The loop of an M, and where the next goroutine comes from. Read top to bottom, find_runnable (spin.cc) and pick_next are the
 // list of sources:
 //   1. runnext         readied last by this P: its data is in this core's cache
-//   2. the inbox       goroutines bound to this P, readied by others
+//   2. the inbox       goroutines bound to this P, readied by others, or come to stay here (gather.h)
 //   3. the ring        this P's other goroutines, oldest first, and
 //      the deque       those that have not run yet, newest first: by turns when both have some (local)
 //   4. the global queue
@@ -83,7 +83,6 @@ G* get_inbox(M* m) {
   if (p->inbox.load(relaxed) == nullptr) return nullptr;  // relaxed: as globq_size
   // INBOX acquire <- ready_bound's push: the Gs, saved.
   waiter* w = p->inbox.exchange(nullptr, acquire);
-  if (p->more->inbox_rounds == 0) p->more->inbox_rounds = limits::inbox_rounds_first;
   waiter* oldest = nullptr;  // pushed like a stack: turn it round
   while (w) {
     os::plain_read(&w->next);
@@ -94,11 +93,15 @@ G* get_inbox(M* m) {
   }
   G* first = static_cast<G*>(oldest);
   if (!first) return nullptr;
-  for (waiter* rest = first->next; rest;) {  // nobody is told: they are bound, and nobody else could
+  if (first->affinity.load(relaxed) == p && p->more->inbox_rounds == 0)
+    p->more->inbox_rounds = limits::inbox_rounds_first;
+  for (waiter* rest = first->next; rest;) {
     waiter* next = rest->next;
     queue_local(m, static_cast<G*>(rest));
     rest = next;
   }
+  // Those that are bound are for this P alone; the others (gather.h) are not, should it not come to run them.
+  if (first->next) tell_sysmon_of_waiting(p);
   return first;
 }
 

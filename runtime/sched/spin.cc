@@ -35,6 +35,7 @@
 #include <utility>
 
 #include "../base/check.h"
+#include "gather.h"
 #include "world.h"
 
 namespace weft::rt {
@@ -58,9 +59,11 @@ bool looks_like_work(sched* s) {
   int n = s->nprocs.load(acquire);
   for (int i = 0; i < n; ++i) {
     P* p = proc(s, i);
-    if (runq::size(p) != 0) return true;
-    if (deque::size(p) == 0) continue;
-    if (!p->more->thefts.barred()) return true;
+    const bool ring = runq::size(p) != 0;
+    if (ring && !p->more->ring_thefts.barred()) return true;
+    const bool started = deque::size(p) != 0;
+    if (!ring && !started) continue;
+    if (started && !p->more->thefts.barred()) return true;
     if (p->nag.load(relaxed)) nag_sysmon(p);  // sysmon's, should it last
   }
   return false;
@@ -130,9 +133,12 @@ bool steal_timers(M* m) {
   return false;
 }
 
-// What the last theft from a deque has brought this M, which looks for work again.
+// What the last theft has brought this M, which looks for work again.
 void judge_theft(M* m) {
   M::parts& mine = *m->more;
+  if (const P* from = std::exchange(mine.robbed_ring, nullptr);
+      from && !mine.went_home && from->more->ring_thefts.in_doubt())
+    from->more->ring_thefts.lift();
   if (!mine.robbed) return;
   const std::int64_t now = os::now_ns();
   std::exchange(mine.robbed, nullptr)->more->thefts.judge(mine.stolen, mine.theft_ns, now - mine.stole_ns, now);
@@ -150,6 +156,19 @@ G* steal_started(M* m, P* victim) {
   mine.stole_ns = os::now_ns();
   mine.theft_ns = mine.stole_ns - start;
   of.taken(mine.stole_ns);
+  return g;
+}
+
+G* steal_readied(M* m, P* victim) {
+  theft_bar& bar = victim->more->ring_thefts;
+  if (runq::size(victim) == 0 || bar.barred()) return nullptr;
+  G* g = runq::steal_into(m, m->p, victim, bar.in_doubt() ? 1 : runq::capacity);
+  if (!g) return nullptr;
+  const std::int64_t now = os::now_ns();
+  m->more->robbed_ring = victim;
+  m->more->went_home = false;
+  bar.taken(now);
+  gather_stolen(m, victim, now);
   return g;
 }
 
@@ -188,13 +207,12 @@ G* spin(M* m, std::uint32_t rounds) {
       // this core's cache. (1 us of work each, P = 2: 712 ns with the deque first, so 640.) Else the deque comes first: who is in the
       // ring has run there before.
       const bool ring_first = victim->more->thefts.proven();
-      const auto from_ring = [&] { return runq::size(victim) != 0 ? runq::steal_into(m, p, victim) : nullptr; };
       if (ring_first)
-        if (G* g = from_ring()) return g;
+        if (G* g = steal_readied(m, victim)) return g;
       if (!bar && deque::has_public(victim))
         if (G* g = steal_started(m, victim)) return g;
       if (!ring_first)
-        if (G* g = from_ring()) return g;
+        if (G* g = steal_readied(m, victim)) return g;
       if (!bar && deque::size(victim) != 0) {
         deque::ask(victim);
         asked = victim;

@@ -65,18 +65,21 @@ constexpr int quiet_looks_max = 8;
 constexpr std::int64_t at_once_ns = 5 * tick_ns;
 constexpr std::int64_t trim_every_ns = 100'000'000;
 
-// A goroutine has waited long enough in p's runnext. From the steal to its queueing it is nowhere to be seen: `sysmon_holds` keeps
+// A goroutine has waited long enough in p's runnext, or in its inbox without being bound to it. From the steal to its queueing it is nowhere to be seen: `sysmon_holds` keeps
 // the run from being judged meanwhile. An M that went to sleep in that time may have left the judging to us: another look will do it.
-void rescue(sched* s, P* p) {
+void rescue(sched* s, P* p, bool from_inbox) {
   {
     std::lock_guard hold(s->lk);
     s->sysmon_holds = true;
   }
-  G* g = steal_runnext(p);
-  if (g) {
+  bool any = false;
+  if (from_inbox) {
+    any = empty_inbox(s, p);
+  } else if (G* g = steal_runnext(p)) {
     g_list one;
     one.push_back(g);
     queue_global(s, one);
+    any = true;
   }
   bool all_idle;
   {
@@ -85,10 +88,21 @@ void rescue(sched* s, P* p) {
     all_idle = s->nidle.load(relaxed) == s->nprocs.load(relaxed);  // relaxed: lk, under which Ps go idle
   }
   os::fence_full();  // SUBMIT-IDLE
-  if (g || all_idle) wake_p(s);
+  if (any || all_idle) wake_p(s);
 }
 
-// Looks at every runnext, and at the one goroutine behind it in the ring for which nobody was woken. True when there was one.
+// Thieves stay away from p's ring (gather.h), in which somebody waits: they come again when it is time, or when one of those who waited at the last
+// look waits still.
+void look_at_bar(sched* s, P* p) {
+  theft_bar& bar = p->more->ring_thefts;
+  if (!bar.in_doubt() || runq::size(p) == 0) return;
+  const std::uint32_t head = runq::head::of(p->runq_head.load(relaxed));
+  const bool late = static_cast<std::int32_t>(p->more->seen_tail - head) > 0;
+  if (late) bar.open();
+  if (late || !bar.barred()) wake_p(s);  // without a fence: a look that comes too early is made good by the next
+}
+
+// Looks at every runnext, and at what waits where nobody was woken for it. True when there was something.
 bool look(sched* s, bool may_steal) {
   bool any = false;
   int n = s->nprocs.load(acquire);
@@ -101,12 +115,20 @@ bool look(sched* s, bool may_steal) {
     std::uint32_t head = runq::head::of(p->runq_head.load(relaxed)) + p->deque_head.load(relaxed);
     std::uint32_t rounds = p->rounds.load(relaxed);
     std::int32_t budget = p->budget.load(relaxed);
-    any = any || there || waits;
-    if (there && may_steal && mine.seen_runnext && mine.seen_rounds == rounds && mine.seen_budget == budget &&
-        s->nidle.load(relaxed) != 0) {
-      rescue(s, p);
+    bool inbox = p->inbox.load(relaxed) != nullptr;
+    any = any || there || waits || inbox;
+    const bool stands = mine.seen_rounds == rounds && mine.seen_budget == budget && s->nidle.load(relaxed) != 0;
+    if (there && may_steal && mine.seen_runnext && stands) {
+      rescue(s, p, false);
       there = false;
     }
+    if (inbox && may_steal && mine.seen_inbox && stands) {
+      rescue(s, p, true);
+      inbox = false;
+    }
+    if (may_steal && waits) look_at_bar(s, p);
+    mine.seen_inbox = inbox;
+    mine.seen_tail = p->runq_tail.load(relaxed);
     if (waits && may_steal && mine.seen_waiting && mine.seen_head == head) {
       wake_p(s);  // without a fence: a look that comes too early is made good by the next
     }

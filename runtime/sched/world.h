@@ -52,6 +52,15 @@ struct M::parts {
   std::uint32_t stolen = 0;
   std::int64_t stole_ns = 0;
   std::int64_t theft_ns = 0;
+  // This M: from whose ring it took last, until it looks for work again; has one of those gone home (gather.cc)?
+  P* robbed_ring = nullptr;
+  bool went_home = false;
+  P* going_to = nullptr;  // this M: the P to whose inbox `requeue` goes (go_to); null: to our own ring
+  // This M: when it last paused after a loss, or stole; with which P, and how many calls that had seen; and how long a line takes to come (gather.cc).
+  P* dense_on = nullptr;
+  std::uint32_t dense_calls = 0;
+  std::int64_t dense_ns = 0;
+  std::int64_t line_ns = 0;
   os::alt_stack_memory signal_stack;  // made by who starts the thread, who can take the failure
 };
 
@@ -70,13 +79,20 @@ struct P::parts {
   // Owner: where the deque's bottom was when it was first seen there, and when that was. Zero: it was empty, or has been seen to.
   std::uint32_t deque_seen_head = 0;
   std::int64_t deque_since_ns = 0;
-  theft_account thefts;
+  theft_account thefts;   // from the deque
+  theft_bar ring_thefts;  // from the ring, of who has gathered here (gather.h)
+  // Thieves, relaxed: when one last looked how dense this P is, how many calls it had seen by then, and the verdict.
+  atomic<std::int64_t> looked_ns{0};
+  atomic<std::uint32_t> looked_calls{0};
+  atomic<bool> looked_dense{false};
   // sysmon only: what it saw at its last look.
   std::uint32_t seen_rounds = 0;
   std::int32_t seen_budget = 0;
   bool seen_runnext = false;
   std::uint32_t seen_head = 0;
   bool seen_waiting = false;
+  bool seen_inbox = false;
+  std::uint32_t seen_tail = 0;  // of the ring
 };
 
 struct sched {
@@ -204,6 +220,11 @@ bool warm_stacks(M* m);
 void after_switch(M* m);  // on g0: what a goroutine left to do when it switched here
 
 // park.cc
+// The current goroutine goes to that P's inbox, and on there, on another M.
+void go_to(M* m, P* p);
+void push_inbox_of(sched* s, P* p, G* g);  // who goes there, saved
+// What lies in p's inbox without being bound, into the global queue. True: there was some.
+bool empty_inbox(sched* s, P* p);
 // `spare` goroutines wait in p's ring while its M runs another: sees to it that somebody comes for them.
 void call_for_help(sched* s, P* p, std::uint32_t spare);
 // The current goroutine has started more than it should before they run: it goes on behind those in the deque.

@@ -22,8 +22,8 @@ HOT = {
     # 280 before they told a seated waiter from a direct one (chan/word.h), 300 before each move had a section beside its compare-and-swap
     # (sched/biased.h): eighty instructions more that lie there, for half of the time of a ping-pong. 380 before the park at a ring's end was inlined
     # as well: forty more, for two thirds of the time of a channel of capacity 1.
-    "hot_send": (3, 0, 450, ["weft::rt::send_slow", "weft::rt::park_slow", "weft::rt::ready_slow"]),
-    "hot_recv": (3, 0, 450, ["weft::rt::receive_slow", "weft::rt::park_slow", "weft::rt::ready_slow"]),
+    "hot_send": (3, 0, 450, ["weft::rt::send_slow", "weft::rt::park_elsewhere", "weft::rt::ready_slow"]),
+    "hot_recv": (3, 0, 450, ["weft::rt::receive_slow", "weft::rt::park_elsewhere", "weft::rt::ready_slow"]),
     "hot_send_wide": (3, 0, 460, ["weft::rt::send_slow"]),
     "hot_recv_wide": (3, 0, 465, ["weft::rt::receive_slow"]),
     "hot_pingpong": (6, 0, 890, ["weft::rt::send_slow", "weft::rt::receive_slow"]),
