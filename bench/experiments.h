@@ -232,8 +232,20 @@ inline result spawn_and_join(std::int64_t n) {
 
 // ---- channels -----------------------------------------------------------------------------------------------------
 
-/// `each` producers and as many consumers share a channel of that capacity. One op is one element.
-inline result channel(std::int64_t n, std::size_t capacity, std::int64_t each) {
+/// That many turns of an empty loop, which no compiler takes away.
+struct turns {
+  std::int64_t n = 0;
+  void operator()() const {
+    for (std::int64_t i = 0; i < n; ++i) asm volatile("");
+  }
+};
+struct nothing {
+  void operator()() const {}
+};
+
+/// `each` producers and as many consumers share a channel of that capacity; each of them does that work for an element. One op is one element.
+template <class Work = nothing>
+result channel(std::int64_t n, std::size_t capacity, std::int64_t each, Work work = {}) {
   const std::int64_t per = std::max<std::int64_t>(n / each, 1);
   const auto c = weft::make_chan<std::int64_t>(capacity);
   std::atomic<std::int64_t> sum{0};
@@ -242,13 +254,19 @@ inline result channel(std::int64_t n, std::size_t capacity, std::int64_t each) {
   consumers.add(each);
   const stopwatch watch;
   for (std::int64_t k = 0; k < each; ++k) {
-    weft::go([c, per, &producers] {
-      for (std::int64_t i = 0; i < per; ++i) c.send(i);
+    weft::go([c, per, work, &producers] {
+      for (std::int64_t i = 0; i < per; ++i) {
+        work();
+        c.send(i);
+      }
       producers.done();
     });
-    weft::go([c, &sum, &consumers] {
+    weft::go([c, work, &sum, &consumers] {
       std::int64_t s = 0;
-      for (const std::int64_t v : c) s += v;
+      for (const std::int64_t v : c) {
+        work();
+        s += v;
+      }
       sum.fetch_add(s, std::memory_order_relaxed);  // the wait below orders it
       consumers.done();
     });

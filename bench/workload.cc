@@ -206,6 +206,11 @@ constexpr workload workloads[] = {
     {"chan128_4x4", [](std::int64_t n) { return plain(bench::channel(n, 128, 4)); }},
     {"chan1_1x1", [](std::int64_t n) { return plain(bench::channel(n, 1, 1)); }},
     {"chan1_4x4", [](std::int64_t n) { return plain(bench::channel(n, 1, 4)); }},
+    // n turns, and not n ops
+    {"chan128_4x4_busy", [](std::int64_t n) { return plain(bench::channel(200'000, 128, 4, bench::turns{n})); }, 0,
+     100'000},
+    {"chan1_4x4_busy", [](std::int64_t n) { return plain(bench::channel(200'000, 1, 4, bench::turns{n})); }, 0,
+     100'000},
     {"contended", [](std::int64_t n) { return plain(bench::channel(n, 0, 8)); }},
     {"select0", [](std::int64_t n) { return plain(bench::selecting(n, 0)); }},
     {"select128", [](std::int64_t n) { return plain(bench::selecting(n, 128)); }},
