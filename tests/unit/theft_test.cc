@@ -96,6 +96,27 @@ TEST(theft, one_at_a_time_while_in_doubt) {
   EXPECT_FALSE(a.barred_at(later + 1));
 }
 
+TEST(theft, a_bar_is_opened_for_the_next_one_and_lifted_for_all) {
+  theft_bar bar;
+  bar.extend(1'000, 10, 25);
+  EXPECT_TRUE(bar.barred_at(1'009));
+  EXPECT_FALSE(bar.barred_at(1'010));
+  bar.extend(2'000, 10, 25);
+  bar.extend(3'000, 10, 25);
+  EXPECT_TRUE(bar.barred_at(3'024));
+  EXPECT_FALSE(bar.barred_at(3'025));
+  bar.open();
+  EXPECT_FALSE(bar.barred_at(3'001));
+  EXPECT_TRUE(bar.in_doubt());
+  bar.taken(4'000);
+  EXPECT_TRUE(bar.barred_at(4'024)) << "open for one, and no longer";
+  bar.lift();
+  EXPECT_FALSE(bar.barred_at(4'001));
+  EXPECT_FALSE(bar.in_doubt());
+  bar.taken(5'000);
+  EXPECT_FALSE(bar.barred_at(5'000));
+}
+
 TEST(theft, the_clock_lifts_the_bar) {
   theft_account a;
   a.judge(1, 0, 0, os::now_ns());
