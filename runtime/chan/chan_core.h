@@ -18,12 +18,12 @@
 //     p, then sender and receiver of p + size, of p + 2 * size, ... each wait for it. So every lap of the ring takes two more with it,
 //     and where all go round again and again the whole channel soon stands. (Rejected so far: a ring of indices, SCQ, in which a
 //     stopped thread costs a slot and no more: two more locked instructions per element.)
-// Everybody else's operations complete; but where goroutines fight over a channel (sched/gather.h) one of them may first be taken to another P, and
-// is then held up by that P's thread, as all is that is queued there, until an idle P comes for it. Such a wait spins a little, then yields; the first part of it (limits::chan_patience) is spent before
-// the position is claimed, so that the wait of one does not become the wait of those behind it (backoff, in chan_core.cc). That is the channel; below it are two locks, each held for
-// some dozens of instructions, once in many operations: that of the nodes' memory (quiesce.h; likewise of the seats'), and the
-// scheduler's, where a goroutine is readied from outside of its runtime or a P's ring overflows: a thread stopped there, or on its way to
-// wake an M, holds up goroutines of that runtime that wait to be run.
+// Everybody else's operations complete. Such a wait spins a little, then yields; the first part of it (limits::chan_patience) is spent before the
+// position is claimed, so that the wait of one does not become the wait of those behind it (backoff, in chan_core.cc). That is the channel. Below it
+// are two locks, each held for some dozens of instructions, once in many operations: that of the nodes' memory (quiesce.h; likewise of the seats'), and
+// the scheduler's, where a goroutine is readied from outside of its runtime or a P's ring overflows: a thread stopped there, or on its way to
+// wake an M, holds up goroutines of that runtime that wait to be run. And where goroutines fight over a channel (sched/gather.h) one of them may first
+// be taken to another P; then that P's thread, if stopped, holds it up with all that is queued there, until an idle P comes for it.
 // tests/stress/stopped_thread_stress.cc stops a thread after each instruction, and looks.
 //
 // Edges
