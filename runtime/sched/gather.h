@@ -6,8 +6,8 @@
 // 250 ns each, where one core alone takes 4 ns a move. So where the work between two moves takes less than such lines, one P gets through more
 // of it than all of them together, and leaves the others free; and a word that one P alone moves has its bias (biased.h), which saves the locked
 // instructions. Where the work takes more, goroutines had better stay where they are. (Four senders and four receivers, P = 2 on two CPUs,
-// capacity 128: 67 ns an element, so 29, P = 1 25; with so much work on both sides that P = 1 takes 1,088 ns: 718 before, so 740. bench/README.md
-// has the ones between.)
+// capacity 128: 54 ns an element, so 18, P = 1 12; with so much work on both sides that P = 1 takes 811 ns: 694 before, so 704. bench/README.md has
+// what lies between.)
 //
 // Fights. Who loses a move to another P looks back at what its own P has done since it last paused, or stole: how many runtime calls, in how long.
 // Was that *dense*, less for each than limits::gather_lines of what the word's line took to come (each pause measures it), it is a fight. So many of
@@ -33,8 +33,8 @@
 // relaxed, all here: hints. What is lost is learned again; a word decides who moves it, wherever they run. A goroutine goes by the inbox (INBOX).
 //
 // Rejected: longer pauses for who loses, as long as the others get on (chan_core.cc, backoff): the words stay without a bias, and a locked instruction
-// a move is half of the gain; 39 ns where this takes 24. A pause that ends when a P idles: no better. By the word's losses alone, without a look at what
-// the P does: work of some 500 ns was gathered, and took half as long again.
+// a move is half of the gain; 39 ns where this takes 24. A pause that ends when a P idles: no better. With eight lines for dense instead of two:
+// work of some 500 ns was gathered, and took half as long again (1,348 ns an element instead of 831).
 //
 // Sources: Dice, Marathe, Shavit, "Lock Cohorting" (PPoPP 2012); Hendler, Incze, Shavit, Tzafrir, "Flat Combining and the Synchronization-Parallelism
 // Tradeoff" (SPAA 2010): what is fought over is best worked on by one core at a time. There one thread does the others' work; goroutines come themselves.
