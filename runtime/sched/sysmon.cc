@@ -7,6 +7,8 @@
 //   * The same for one goroutine that a second ready has pushed from runnext into the ring (park.cc, ready_slow): nobody was woken for it
 //     either; and for what lies in the deque of a P whose goroutines were not worth the last theft (theft.h), where nobody is called.
 //     If the heads of ring and deque have not moved between two looks, an idle P is woken to come and take it.
+//   * Goroutines that have gathered on a P (gather.h): those that lie in its inbox while it does not move, and are not bound to it, are put into the global
+//     queue; and its ring, which thieves are kept from, is opened to one when somebody has waited there for a tick, or when it is time.
 //   * A timer that is overdue while a P is idle: the M that kept the time has risen for an earlier one, and its goroutine computes. An idle P
 //     is woken to run it. (Waking another keeper at each rise, as Go's wakep does, would cost a thousand sleepers a futex wake each.)
 //   * Stacks that were needed at a peak go back to the kernel.
@@ -15,9 +17,9 @@
 // goroutine to be put into a runnext wakes it. After how many adapts: woken again at once, it was too few; a tick costs as much as a wake.
 //
 //   SYSMON-NAG    owner, ready                     sysmon
-//                 O1 runnext = g                   T1 nag = true
+//                 O1 runnext = g, or an inbox      T1 nag = true
 //                 O2 light fence                   T2 fence_heavy
-//                 O3 nag? wake sysmon              T3 any runnext? then do not sleep
+//                 O3 nag? wake sysmon              T3 any there? then do not sleep
 //   Forbidden: O3 sees no nag and T3 sees no runnext. Then g waits behind its waker and nobody watches.
 //   Where fence_heavy is only this thread's own fence, sysmon does not go to sleep on a nag, but keeps looking.
 //
@@ -65,8 +67,9 @@ constexpr int quiet_looks_max = 8;
 constexpr std::int64_t at_once_ns = 5 * tick_ns;
 constexpr std::int64_t trim_every_ns = 100'000'000;
 
-// A goroutine has waited long enough in p's runnext, or in its inbox without being bound to it. From the steal to its queueing it is nowhere to be seen: `sysmon_holds` keeps
-// the run from being judged meanwhile. An M that went to sleep in that time may have left the judging to us: another look will do it.
+// A goroutine has waited long enough in p's runnext, or in its inbox without being bound to it. From the steal to its queueing it is nowhere to be
+// seen: `sysmon_holds` keeps the run from being judged meanwhile. An M that went to sleep in that time may have left the judging to us: another look
+// will do it.
 void rescue(sched* s, P* p, bool from_inbox) {
   {
     std::lock_guard hold(s->lk);
