@@ -11,6 +11,7 @@
 #include "runtime/sched/deque.h"
 #include "runtime/sched/quiesce.h"
 #include "runtime/sched/runq.h"
+#include "runtime/sched/world.h"
 #include "runtime/weft/weft.h"
 #include "tests/support/bare_p.h"
 
@@ -321,6 +322,28 @@ TEST(planted, idle_submitter_without_its_fence) {
 TEST(planted, idle_p_is_not_counted) {
   must_find("runtime/sched/spin.cc", "s->nidle.store(s->nidle.load(relaxed) + 1", "store", "drop",
             bound_while_its_p_goes_to_sleep, no_watchdog);
+}
+
+// Who goes to another P, and is brought back from its inbox by sysmon, as that P's goroutine computes: rt::go_to and gather_test.cc.
+void fetched_from_an_inbox() {
+  atomic<int> computes{0};
+  atomic<int> there{0};
+  weft::run({.procs = 2}, [&] {
+    weft::go({.home = 1}, [&] {
+      computes.store(1, release);
+      while (there.load(acquire) == 0) sim::spin();
+    });
+    while (computes.load(acquire) == 0) {
+      sim::spin();
+      weft::yield();
+    }
+    rt::go_to(rt::self(), rt::proc(rt::self()->s, 1));
+    there.store(1, release);
+  });
+}
+
+TEST(planted, idle_inbox_is_emptied_by_a_relaxed_exchange) {
+  must_find("runtime/sched/park.cc", "// INBOX acquire", "rmw", "relaxed", fetched_from_an_inbox, whole);
 }
 
 // Reclamation.
