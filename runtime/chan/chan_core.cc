@@ -55,9 +55,9 @@ class backoff {
   }
   // w has another P's bias, and the caller's goroutine has been taken to where the channel is used (sched/gather.h).
   bool gathered(std::uint64_t w) {
-    if (!is_elsewhere(me_.m, c_, w)) return false;
-    if (!gather(me_.m, c_.word, c_.fights, false)) return false;
+    if (!is_elsewhere(me_.m, c_, w) || !gather(me_.m, c_.word, c_.fights, false)) return false;
     look_round();
+    at_once();
     return true;
   }
   // Nobody was faster: the caller itself has moved the word, out of its way. (A pause then: select over two unbuffered channels 23.5 ns instead of 19.9.)
@@ -254,10 +254,7 @@ chan_result send_slow(chan_core* c, void* from, bool may_block, bool tried, std:
   for (backoff again(*c, me, tried);; again.pause()) {
     // WORD acquire: the seat of a lone select. SETTLED, for who may say that there is no room.
     std::uint64_t w = may_block ? c->word.load(acquire) : load_settled(me.m, c->word);
-    if (again.gathered(w)) {
-      again.at_once();
-      continue;
-    }
+    if (again.gathered(w)) continue;
     switch (word::kind_of(w)) {
       case word::closed:
         return gave_way(chan_result::closed);
@@ -341,10 +338,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, bool tried, std
   for (backoff again(*c, me, tried);; again.pause()) {
     // WORD acquire: the seat of a lone select; what came before a close. SETTLED, as in send_slow.
     std::uint64_t w = may_block ? c->word.load(acquire) : load_settled(me.m, c->word);
-    if (again.gathered(w)) {
-      again.at_once();
-      continue;
-    }
+    if (again.gathered(w)) continue;
     switch (word::kind_of(w)) {
       case word::closed:
       case word::open: {

@@ -4,8 +4,7 @@
 //
 // Edges
 //   name       release side          acquire side     carries                     model test
-//   INBOX      push_inbox            get_inbox,       the Gs, saved               idle.inbox, gather.*
-//                                    empty_inbox
+//   INBOX      push_inbox            take_inbox       the Gs, saved               idle.inbox, gather.*
 //   SHRINK     see to_inbox                                                     world.shrink_*
 //   THREAD     ready_slow            block_thread     what the partner wrote      park.thread_waiter
 
@@ -48,15 +47,12 @@ void to_inbox(sched* s, P* p, G* g) {
   push_inbox(p, g);
   while (p->id >= s->nprocs.load(relaxed))
     [[unlikely]] {  // O3. relaxed: after O2; and those below p are there: a shrink retired it, another serves
-      waiter* w = p->inbox.exchange(nullptr, acquire);
-      if (!w) return;  // set_procs has them, or who came after us
-      P* home = proc(s, p->id % s->nprocs.load(relaxed));
-      while (w) {
-        os::plain_read(&w->next);
-        waiter* next = w->next;
-        push_inbox(home, static_cast<G*>(w));
-        w = next;
-      }
+      P* home = nullptr;
+      take_inbox(p, [&](G* taken) {
+        if (!home) home = proc(s, p->id % s->nprocs.load(relaxed));
+        push_inbox(home, taken);
+      });
+      if (!home) return;  // set_procs has them, or who came after us
       p = home;
     }
   if (s->nidle.load(relaxed) != 0) start_p(s, p);
@@ -167,18 +163,13 @@ void push_inbox_of(sched* s, P* p, G* g) {
 }
 
 bool empty_inbox(sched* s, P* p) {
-  waiter* w = p->inbox.exchange(nullptr, acquire);  // INBOX acquire
   g_list free;
-  while (w) {
-    os::plain_read(&w->next);
-    waiter* next = w->next;
-    G* g = static_cast<G*>(w);
+  take_inbox(p, [&](G* g) {
     if (g->affinity.load(relaxed) == s)
       free.push_back(g);
     else
       ready_bound(s, g);
-    w = next;
-  }
+  });
   const bool any = free.n != 0;
   queue_global(s, free);
   return any;

@@ -81,16 +81,11 @@ G* get_global(M* m, bool fill_ring) {
 G* get_inbox(M* m) {
   P* p = m->p;
   if (p->inbox.load(relaxed) == nullptr) return nullptr;  // relaxed: as globq_size
-  // INBOX acquire <- ready_bound's push: the Gs, saved.
-  waiter* w = p->inbox.exchange(nullptr, acquire);
-  waiter* oldest = nullptr;  // pushed like a stack: turn it round
-  while (w) {
-    os::plain_read(&w->next);
-    waiter* next = w->next;
-    w->next = oldest;
-    oldest = w;
-    w = next;
-  }
+  waiter* oldest = nullptr;                               // pushed like a stack: turn it round
+  take_inbox(p, [&](G* g) {
+    g->next = oldest;
+    oldest = g;
+  });
   G* first = static_cast<G*>(oldest);
   if (!first) return nullptr;
   if (first->affinity.load(relaxed) == p && p->more->inbox_rounds == 0)

@@ -118,7 +118,7 @@ bool look(sched* s, bool may_steal) {
     std::uint32_t head = runq::head::of(p->runq_head.load(relaxed)) + p->deque_head.load(relaxed);
     std::uint32_t rounds = p->rounds.load(relaxed);
     std::int32_t budget = p->budget.load(relaxed);
-    bool inbox = p->inbox.load(relaxed) != nullptr;
+    bool inbox = p->inbox.load(relaxed) != nullptr;  // relaxed: T3, behind the fence; else a look
     any = any || there || waits || inbox;
     const bool stands = mine.seen_rounds == rounds && mine.seen_budget == budget && s->nidle.load(relaxed) != 0;
     if (there && may_steal && mine.seen_runnext && stands) {

@@ -123,13 +123,7 @@ void drain(sched* s, P* p) {
   if (G* g = take_runnext(p)) batch.push_back(g);
   while (G* g = runq::get(nullptr, p)) batch.push_back(g);
   deque::take_oldest(p, deque::capacity, batch);
-  waiter* w = p->inbox.exchange(nullptr, acquire);  // INBOX acquire <- ready_bound
-  while (w) {
-    os::plain_read(&w->next);
-    waiter* next = w->next;
-    batch.push_back(static_cast<G*>(w));
-    w = next;
-  }
+  take_inbox(p, [&](G* g) { batch.push_back(g); });
   queue_global(s, batch);
 }
 

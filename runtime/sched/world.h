@@ -219,6 +219,18 @@ void free_cached(sched* s, P* p, std::uint32_t keep);  // all but `keep` of P's 
 bool warm_stacks(M* m);
 void after_switch(M* m);  // on g0: what a goroutine left to do when it switched here
 
+// Anyone: each of those that lie in p's inbox, the newest first, taken out.
+template <class Each>
+void take_inbox(P* p, Each each) {
+  // INBOX acquire <- push_inbox: the Gs, saved.
+  for (waiter* w = p->inbox.exchange(nullptr, acquire); w;) {
+    os::plain_read(&w->next);
+    waiter* next = w->next;
+    each(static_cast<G*>(w));
+    w = next;
+  }
+}
+
 // park.cc
 // The current goroutine goes to that P's inbox, and on there, on another M.
 void go_to(M* m, P* p);

@@ -15,6 +15,7 @@ namespace {
 
 using weft_test::check_some;
 using weft_test::compute_until;
+using weft_test::in_time;
 using weft_test::no_watchdog;
 using weft_test::whole;
 
@@ -28,21 +29,31 @@ void until(atomic<int>& flag, int wanted) {
   }
 }
 
+// A goroutine computes on P 1, until somebody is there.
+struct computing {
+  atomic<int> computes{0};
+  atomic<int> there{0};
+
+  void begin() {
+    weft::go({.home = 1}, [this] {
+      computes.store(1, release);
+      compute_until(there, 1);
+    });
+    until(computes, 1);
+  }
+  void end() { there.store(1, release); }
+};
+
 // SYSMON-NAG, INBOX: the P that it goes to computes until it has been there. With three Ps another idles all the time, with two our own does, from then on.
 TEST(gather, who_goes_where_one_computes_is_run_elsewhere) {
   for (int procs : {2, 3})
     check_some(
         [procs] {
-          atomic<int> computes{0};
-          atomic<int> there{0};
+          computing other;
           weft::run({.procs = procs}, [&] {
-            weft::go({.home = 1}, [&] {
-              computes.store(1, release);
-              compute_until(there, 1);
-            });
-            until(computes, 1);
+            other.begin();
             rt::go_to(rt::self(), p_of_run(1));
-            there.store(1, release);
+            other.end();
           });
         },
         50'000, whole);
@@ -52,18 +63,13 @@ TEST(gather, who_goes_where_one_computes_is_run_elsewhere) {
 TEST(gather, it_leaves_behind_who_is_bound) {
   check_some(
       [] {
-        atomic<int> computes{0};
-        atomic<int> there{0};
+        computing other;
         int ran = 0;
         weft::run({.procs = 2}, [&] {
-          weft::go({.home = 1}, [&] {
-            computes.store(1, release);
-            compute_until(there, 1);
-          });
-          until(computes, 1);
+          other.begin();
           weft::go({.home = 1}, [&] { sim::require(rt::self()->p == p_of_run(1), "it is bound to another P"), ++ran; });
           rt::go_to(rt::self(), p_of_run(1));
-          there.store(1, release);
+          other.end();
         });
         sim::require(ran == 1, "a goroutine is lost");
       },
@@ -105,83 +111,60 @@ TEST(gather, who_goes_to_a_p_that_is_retired_goes_on) {
       100'000, whole);
 }
 
-// A clock that nobody's deadline is ahead of (idle_test.cc).
-constexpr sim::plan in_time = [] {
-  sim::plan p = whole;
-  p.early = false;
-  return p;
-}();
-
 // SYSMON-NAG: a P is idle, and nothing is put anywhere for so long that sysmon goes to sleep; then a goroutine goes to one that computes.
 TEST(gather, sysmon_is_told_of_who_goes_where_one_computes) {
   for (int ticks : {7, 8, 9})
     check_some(
         [ticks] {
-          atomic<int> computes{0};
-          atomic<int> there{0};
+          computing other;
           weft::run({.procs = 3}, [&] {
-            weft::go({.home = 1}, [&] {
-              computes.store(1, release);
-              compute_until(there, 1);
-            });
-            until(computes, 1);
+            other.begin();
             const std::int64_t asleep = os::now_ns() + ticks * 40'000;
             while (os::now_ns() < asleep) sim::spin();
             const std::int64_t late = os::now_ns() + limits::overlooked_ns;
             rt::go_to(rt::self(), p_of_run(1));
             sim::require(os::now_ns() < late, "sysmon came by chance only");
-            there.store(1, release);
+            other.end();
           });
         },
         34'000, in_time);
 }
 
-// The ring is barred, for who was stolen from it went back: that is left to sysmon, beside an idle P.
+// Three who waited are readied into a ring that thieves are kept from, for so long, and wait behind one that computes until they have run. When that
+// began.
+std::int64_t ready_behind_a_bar(std::int64_t bar_ns) {
+  atomic<int> ran{0};
+  auto c = make_chan<int>();
+  for (int i = 0; i < 3; ++i)
+    weft::go([&, c] {
+      c.recv();
+      ran.fetch_add(1, acq_rel);
+    });
+  weft::sleep_for(std::chrono::milliseconds(1));  // until all wait
+  rt::M* m = rt::self();
+  rt::hold_switches(m);
+  const std::int64_t now = os::now_ns();
+  m->p->more->ring_thefts.extend(now, bar_ns, bar_ns);
+  for (int i = 0; i < 3; ++i) c.send(i);
+  rt::allow_switches(m);
+  compute_until(ran, 3);
+  return now;
+}
+
+// Who was stolen from it went back: that is left to sysmon, beside an idle P.
 TEST(gather, what_lies_in_a_barred_ring_does_not_wait_behind_who_computes) {
   for (int procs : {2, 3})
-    check_some(
-        [procs] {
-          atomic<int> ran{0};
-          weft::run({.procs = procs}, [&] {
-            auto c = make_chan<int>();
-            for (int i = 0; i < 3; ++i)
-              weft::go([&, c] {
-                c.recv();
-                ran.fetch_add(1, acq_rel);
-              });
-            weft::sleep_for(std::chrono::milliseconds(1));  // until all wait
-            rt::M* m = rt::self();
-            rt::hold_switches(m);
-            m->p->more->ring_thefts.extend(os::now_ns(), limits::stay_away_first_ns, limits::gather_bar_max_ns);
-            for (int i = 0; i < 3; ++i) c.send(i);
-            rt::allow_switches(m);
-            compute_until(ran, 3);
-          });
-        },
-        50'000, whole);
+    check_some([procs] { weft::run({.procs = procs}, [] { (void)ready_behind_a_bar(limits::stay_away_first_ns); }); },
+               50'000, whole);
 }
 
 // However long it is barred: who has waited for a tick is not left to it.
 TEST(gather, a_long_bar_is_lifted_for_who_waits) {
   check_some(
       [] {
-        atomic<int> ran{0};
-        weft::run({.procs = 2}, [&] {
-          auto c = make_chan<int>();
-          for (int i = 0; i < 3; ++i)
-            weft::go([&, c] {
-              c.recv();
-              ran.fetch_add(1, acq_rel);
-            });
-          weft::sleep_for(std::chrono::milliseconds(1));
-          rt::M* m = rt::self();
-          rt::hold_switches(m);
-          const std::int64_t now = os::now_ns();
-          m->p->more->ring_thefts.extend(now, 1'000'000'000, 1'000'000'000);
-          for (int i = 0; i < 3; ++i) c.send(i);
-          rt::allow_switches(m);
-          compute_until(ran, 3);
-          sim::require(os::now_ns() < now + limits::overlooked_ns, "left to the bar");
+        weft::run({.procs = 2}, [] {
+          const std::int64_t began = ready_behind_a_bar(1'000'000'000);
+          sim::require(os::now_ns() < began + limits::overlooked_ns, "left to the bar");
         });
       },
       50'000, in_time);

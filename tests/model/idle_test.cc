@@ -11,6 +11,7 @@ namespace {
 
 using weft_test::check_some;
 using weft_test::compute_until;
+using weft_test::in_time;
 using weft_test::no_watchdog;
 using weft_test::whole;
 
@@ -295,14 +296,6 @@ TEST(idle, readied_from_outside) {
       },
       100'000, whole);
 }
-
-// The whole runtime, and a clock that nobody's deadline is ahead of: else it may leap just before one looks whether something was in time. (It did, in
-// one schedule of 3,400, for the one that read `ran`.)
-constexpr sim::plan in_time = [] {
-  sim::plan p = whole;
-  p.early = false;
-  return p;
-}();
 
 // SYSMON-IDLE: every P is busy for so long that sysmon goes to sleep. Then one idles, and a runnext waits on the other.
 TEST(idle, sysmon_is_told_of_an_idle_p) {

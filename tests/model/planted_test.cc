@@ -343,7 +343,8 @@ void fetched_from_an_inbox() {
 }
 
 TEST(planted, idle_inbox_is_emptied_by_a_relaxed_exchange) {
-  must_find("runtime/sched/park.cc", "// INBOX acquire", "rmw", "relaxed", fetched_from_an_inbox, whole);
+  must_find("runtime/sched/world.h", "p->inbox.exchange(nullptr, acquire)", "rmw", "relaxed", fetched_from_an_inbox,
+            whole);
 }
 
 // Reclamation.
