@@ -437,7 +437,9 @@ class chan_base {
   chan_handle handle_;
 };
 
-// for (T v : c): receives until the channel is closed and drained.
+// for (T v : c): receives until the channel is closed and drained. A value is received where the iterator is compared with the end, as in Go's range at
+// the head of the loop: there is one such place in a loop, and so the receive is inlined into it. (A ++ that received was called by begin as well, and
+// stood in a function of its own, whose return was mispredicted behind each switch.) Who does not compare is served all the same.
 template <class T>
 class chan_iterator {
  public:
@@ -447,20 +449,36 @@ class chan_iterator {
   using pointer = T*;
   using reference = T&&;
 
-  explicit chan_iterator(chan_handle h) : handle_(std::move(h)) { ++*this; }  // the runtime's
+  explicit chan_iterator(chan_handle h) noexcept : handle_(std::move(h)) {}  // the runtime's
   // An input iterator hands each value out once: moved.
-  T&& operator*() const { return *std::move(value_); }
+  T&& operator*() const {
+    if (!value_) [[unlikely]]
+      value_ = received(handle_.core());
+    return *std::move(value_);
+  }
   chan_iterator& operator++() {
-    value_ = std::nullopt;
-    typed_chan<T>::receive(handle_.core(), &value_);
+    if (!value_) [[unlikely]]
+      (void)received(handle_.core());
+    value_.reset();
     return *this;
   }
   void operator++(int) { ++*this; }
-  friend bool operator==(const chan_iterator& i, std::default_sentinel_t) { return !i.value_.has_value(); }
+  [[gnu::always_inline]] friend bool operator==(const chan_iterator& i, std::default_sentinel_t) {
+    if (i.value_) return false;
+    if (!typed_chan<T>::receive(i.handle_.core(), &i.value_)) return true;
+    if (!i.value_) __builtin_unreachable();
+    return false;
+  }
 
  private:
-  chan_handle handle_;  // for (T v : make()) keeps its channel
-  mutable std::optional<T> value_;
+  WEFT_NOINLINE static std::optional<T> received(chan_core* c) {
+    std::optional<T> v;
+    typed_chan<T>::receive(c, &v);
+    return v;
+  }
+
+  chan_handle handle_;              // for (T v : make()) keeps its channel
+  mutable std::optional<T> value_;  // empty: not received yet, or there are no more
 };
 
 // What may be done by who sends. Base: the face without it, so that a chan<T> has both in one line of bases, and one handle.

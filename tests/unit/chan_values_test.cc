@@ -288,5 +288,49 @@ TEST_P(chan_semantics, a_value_may_itself_use_channels_while_it_is_moved) {
   });
 }
 
+// A value is received where the iterator is compared, or, if it is not, where the value is needed.
+TEST_P(chan_semantics, an_iterator_receives_when_it_is_asked) {
+  run([] {
+    auto c = make_chan<int>(8);
+    for (int i = 0; i < 8; ++i) c.send(i);
+    auto it = c.begin();
+    EXPECT_EQ(c.len(), 8u);
+    EXPECT_FALSE(it == c.end());
+    EXPECT_FALSE(it == c.end());
+    EXPECT_EQ(c.len(), 7u);
+    EXPECT_EQ(*it, 0);
+    EXPECT_EQ(*it, 0);
+    ++it;
+    EXPECT_EQ(c.len(), 7u);
+    EXPECT_EQ(*it, 1);  // not compared
+    EXPECT_EQ(c.len(), 6u);
+    ++it;
+    ++it;  // neither compared nor read: 2 is gone
+    EXPECT_EQ(c.len(), 5u);
+    EXPECT_EQ(*it, 3);
+    it++;
+    c.close();
+    int sum = 0;
+    for (; it != c.end(); ++it) sum += *it;
+    EXPECT_EQ(sum, 4 + 5 + 6 + 7);
+    EXPECT_TRUE(it == c.end());
+    const auto closed = c.begin();
+    EXPECT_TRUE(closed == c.end());
+  });
+}
+
+TEST_P(chan_semantics, an_iterator_over_values_that_can_only_be_moved) {
+  run([] {
+    auto c = make_chan<std::unique_ptr<int>>();
+    go([c] {
+      for (int i = 0; i < 10; ++i) c.send(std::make_unique<int>(i));
+      c.close();
+    });
+    int next = 0;
+    for (auto&& v : c) EXPECT_EQ(*std::unique_ptr<int>(std::move(v)), next++);
+    EXPECT_EQ(next, 10);
+  });
+}
+
 }  // namespace
 }  // namespace weft
