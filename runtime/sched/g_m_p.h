@@ -80,11 +80,11 @@ struct alignas(64) waiter {
     waiter* next;                 // link of the list that holds the waiter, when that is not a channel's
   };
   atomic<void*> affinity{nullptr};  // birth: its sched, or the P it is bound to (a laboratory knob), or null: a thread
-  void* caught = nullptr;           // with ctx: eh_state::caught
+  void* caught = nullptr;           // with ctx, unless `exceptions` is zero: eh_state::caught
   atomic<std::uint64_t> select{
       0};  // owner, and who claims it: of a select that waits (chan/wait_list.h), or a sleeper (sched/timer.h)
   std::int32_t saved_errno = 0;                // with ctx
-  std::uint16_t uncaught = 0;                  // with ctx: eh_state::uncaught
+  std::uint16_t exceptions = 0;                // with ctx: eh_state::uncaught + 1, or zero: no exception is handled or in flight
   plain<outcome> result = outcome::done;       // the partner, before ready, if not `done`; who is woken sets it back
   atomic<wait_reason> why{wait_reason::none};  // owner; relaxed: read by reports only
 };

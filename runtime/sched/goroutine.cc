@@ -202,8 +202,7 @@ namespace {
   g->affinity.store(place, relaxed);
   g->started_at = started_at;
   g->saved_errno = 0;
-  g->caught = nullptr;
-  g->uncaught = 0;
+  g->exceptions = 0;
   g->locals = nullptr;
   g->name = nullptr;
   g->closure = g;  // the room below ends here

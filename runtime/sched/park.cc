@@ -127,7 +127,7 @@ void park_lost(G* g) {
   M* m = self();
   if (m->section) os::empty(m->section);
   G* to = m->curg;
-  enter_thread(m, g);
+  come_back(m, to, g);
   g->why.store(wait_reason::none, relaxed);
   put_back(m, to);
 }

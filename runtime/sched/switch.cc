@@ -14,6 +14,19 @@
 
 namespace weft::rt {
 
+void take_exceptions(M* m, waiter* g) {
+  WEFT_CHECK(m->eh->uncaught < UINT16_MAX, "a goroutine has more than 65,534 exceptions in flight");
+  g->caught = m->eh->caught;
+  g->exceptions = static_cast<std::uint16_t>(m->eh->uncaught + 1);
+  *m->eh = {};
+}
+
+void give_exceptions(M* m, waiter* g) {
+  m->eh->caught = g->caught;
+  m->eh->uncaught = g->exceptions - 1U;
+  g->exceptions = 0;
+}
+
 #if WEFT_COMPOSED_SWITCH
 
 namespace {
@@ -109,7 +122,7 @@ bool park_into_slow(M* m, G* to, atomic<std::uint64_t>* word, biased_word* biase
   leave_thread(m, g);
   enter_thread(m, to);
   if (composed_park(m, g, side_of(to), word, biased, expected, desired, done)) return true;
-  enter_thread(m, g);  // a failed commit comes back on the same thread
+  come_back(m, to, g);  // a failed commit comes back on the same thread
   return false;
 }
 
@@ -200,7 +213,7 @@ bool park_into_slow(M* m, G* to, atomic<std::uint64_t>& word, std::uint64_t expe
   leave_thread(m, g);
   enter_thread(m, to);
   if (weft_switch_cas(&g->ctx, &to->ctx, word.raw(), expected, desired, (done ? done : &m->nobody)->raw())) return true;
-  enter_thread(m, g);  // same thread: nothing was switched
+  come_back(m, to, g);  // same thread: nothing was switched
   return false;
 }
 
@@ -210,14 +223,14 @@ bool park_into_scheduler(M* m, atomic<std::uint64_t>& word, std::uint64_t expect
   leave_thread(m, g);
   m->curg = nullptr;
   if (weft_switch_cas(&g->ctx, &m->g0, word.raw(), expected, desired, (done ? done : &m->nobody)->raw())) return true;
-  m->curg = g;
+  enter_thread(m, g);
   return false;
 }
 
 bool park_into_slow(M* m, G* to, biased_word& word, std::uint64_t expected, std::uint64_t desired) {
   G* g = m->curg;
   if (park_into(m, g, to, word, expected, desired)) return true;
-  enter_thread(m, g);
+  come_back(m, to, g);
   return false;
 }
 
@@ -229,7 +242,7 @@ bool park_into_scheduler(M* m, biased_word& word, std::uint64_t expected, std::u
   if (arch::switch_section_inline(mine, &m->g0, word.at.word.raw(), expected, desired | (expected & bias_flag),
                                   m->section, guard_of(m->p)))
     return true;
-  m->curg = g;
+  enter_thread(m, g);
   return false;
 }
 

@@ -275,7 +275,7 @@ void run_world(const options& o, void (*entry)(G*), void* closure, const void* s
   const os::alt_stack alt(m->more->signal_stack);
   int saved_errno = os::errno_of_thread();
   bind_m(m);
-  eh_state saved_eh = *m->eh;
+  const eh_state saved_eh = std::exchange(*m->eh, {});
   struct unbinder {
     M* m;
     eh_state eh;

@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include <exception>
+
 #include "runtime/sched/park.h"
 #include "runtime/weft/weft.h"
 
@@ -99,8 +101,52 @@ void check_biased() {
     }
 }
 
+int handled() {
+  try {
+    throw;
+  } catch (int i) {
+    return i;
+  }
+}
+
+// Who would park, and who would go on instead, are both in a catch block; and the commit fails.
+void check_lost_among_exceptions(bool direct) {
+  weft::run({.procs = 1}, [&] {
+    const auto c = weft::make_chan<int>();
+    bool over = false;
+    weft::go([&] {
+      try {
+        throw 1;
+      } catch (int) {
+        (void)c.recv();
+        EXPECT_EQ(handled(), 1);
+      }
+      EXPECT_EQ(std::current_exception(), nullptr);
+      over = true;
+    });
+    weft::yield();
+    try {
+      throw 2;
+    } catch (int) {
+      c.send(0);  // the other one goes on next, with its exception
+      atomic<std::uint64_t> word{6};
+      rt::M* m = rt::self();
+      EXPECT_EQ(direct ? rt::park(m, word, 5, 9, rt::wait_reason::sleep)
+                       : rt::park_slow(m, word, 5, 9, rt::wait_reason::sleep, nullptr),
+                rt::parked::no);
+      EXPECT_EQ(handled(), 2);
+      EXPECT_FALSE(over);
+      weft::yield();
+      EXPECT_TRUE(over);
+      EXPECT_EQ(handled(), 2);
+    }
+    EXPECT_EQ(std::current_exception(), nullptr);
+  });
+}
+
 void check_all() {
   check_biased();
+  for (bool direct : {false, true}) check_lost_among_exceptions(direct);
   for (bool direct : {false, true})
     for (bool closed : {false, true}) {
       answer yes = park_once(5, direct, closed);
