@@ -26,6 +26,13 @@ namespace weft::arch {
 #define WEFT_CFI_FOUND
 #endif
 
+// Where a program has branch target identification, each of its units was compiled for it: this one too.
+#if defined(__ARM_FEATURE_BTI_DEFAULT)
+#define WEFT_LANDING "hint #36\n\t"
+#else
+#define WEFT_LANDING
+#endif
+
 #if defined(WEFT_SAVE_FPENV)
 #define WEFT_INLINE_SAVE_FPENV "mrs x9, fpcr\n\tstr x9, [x0, #24]\n\t"
 #define WEFT_INLINE_LOAD_FPENV "ldr x9, [x1, #24]\n\tmsr fpcr, x9\n\t"
@@ -72,6 +79,7 @@ namespace weft::arch {
 #define WEFT_INLINE_SECTION_COMMIT \
   WEFT_SECTION_DESCRIPTOR("70", "11f", "12f", "13f") \
   "tbz x3, #3, 6f\n\t" \
+  "orr x4, x4, #8\n\t" \
   "adrp x9, 70b\n\t" \
   "add x9, x9, :lo12:70b\n\t" \
   "str x9, [x5]\n\t" \
@@ -100,7 +108,7 @@ namespace weft::arch {
   register context* x1 asm("x1") = to;
   asm volatile(WEFT_INLINE_SAVE WEFT_INLINE_RESUME
                "1:\n\t"
-               "hint #36\n\t"
+               WEFT_LANDING
                : "+r"(x0), "+r"(x1)
                :
                : "x2", "x3", "x4", WEFT_CLOBBER_ALL);
@@ -127,7 +135,7 @@ namespace weft::arch {
                                                                       "mov x3, #0\n\t"
                                                                       "b 3f\n\t"
                                                                       "1:\n\t"
-                                                                      "hint #36\n\t"
+                                                                      WEFT_LANDING
                                                                       "mov x3, #1\n\t"
                                                                       "3:\n\t"
                : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3), "+r"(x4)
@@ -138,7 +146,8 @@ namespace weft::arch {
 }
 
 // switch_cas_inline for a guarded word (arch/section.h): COMMIT is the stlr of a section, if `expected` has the bias flag and `mine` is in the
-// guard, and the stlxr or casal if it has not. False also when the flag is there and the guard another's, and when the thread was interrupted.
+// guard, and the stlxr or casal if it has not. `desired` comes without the flag, and gets it with the former. False also when the flag is there and the
+// guard another's, and when the thread was interrupted.
 [[gnu::always_inline]] inline bool switch_section_inline(context*& from, context* to, std::uint64_t* word,
                                                          std::uint64_t expected, std::uint64_t desired,
                                                          std::uint64_t* slot, std::uint64_t mine) {
@@ -155,7 +164,7 @@ namespace weft::arch {
                "mov x3, #0\n\t"
                "b 3f\n\t"
                "1:\n\t"
-               "hint #36\n\t"
+               WEFT_LANDING
                "mov x3, #1\n\t"
                "3:\n\t"
                : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3), "+r"(x4), "+r"(x5), "+r"(x6)
@@ -175,7 +184,7 @@ namespace weft::arch {
   register std::uint32_t w3 asm("w3") = value;
   asm volatile(WEFT_INLINE_SAVE "stlr w3, [x2]\n\t" WEFT_INLINE_RESUME
                                 "1:\n\t"
-                                "hint #36\n\t"
+                                WEFT_LANDING
                : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(w3)
                :
                : "x4", WEFT_CLOBBER_ALL);

@@ -33,6 +33,13 @@ namespace weft::arch {
 #define WEFT_CFI_FOUND
 #endif
 
+// Where a program has indirect branch tracking, each of its units was compiled for it: this one too.
+#if defined(__CET__) && (__CET__ & 1) != 0
+#define WEFT_LANDING "endbr64\n\t"
+#else
+#define WEFT_LANDING
+#endif
+
 #if defined(WEFT_SAVE_FPENV)
 #define WEFT_INLINE_SAVE_FPENV "stmxcsr 24(%%rdi)\n\tfnstcw 28(%%rdi)\n\t"
 #define WEFT_INLINE_LOAD_FPENV "ldmxcsr 24(%%rsi)\n\tfldcw 28(%%rsi)\n\t"
@@ -63,6 +70,7 @@ namespace weft::arch {
   "testb $8, %%al\n\t" \
   "jz 4f\n\t" \
   "leaq 70b(%%rip), %%r8\n\t" \
+  "orq $8, %%rcx\n\t" \
   "movq %%r8, (%%r9)\n\t" \
   "11:\n\t" \
   "cmpq %%r10, 8(%%rdx)\n\t" \
@@ -86,7 +94,7 @@ namespace weft::arch {
 [[gnu::always_inline]] inline void switch_inline(context* from, context* to) {
   asm volatile(WEFT_INLINE_SAVE WEFT_INLINE_RESUME
                "1:\n\t"
-               "endbr64\n\t"
+               WEFT_LANDING
                : "+D"(from), "+S"(to)
                :
                : "rax", "rcx", "rdx", WEFT_CLOBBER_ALL);
@@ -110,7 +118,7 @@ namespace weft::arch {
                "xorl %%eax, %%eax\n\t"
                "jmp 3f\n\t"
                "1:\n\t"
-               "endbr64\n\t"
+               WEFT_LANDING
                "movl $1, %%eax\n\t"
                "3:\n\t"
                : "+D"(from), "+S"(to), "+d"(word), "+a"(expected), "+c"(desired)
@@ -121,7 +129,8 @@ namespace weft::arch {
 }
 
 // switch_cas_inline for a guarded word (arch/section.h): COMMIT is the plain store of a section, if `expected` has the bias flag and `mine` is in
-// the guard, and the lock cmpxchg if it has not. False also when the flag is there and the guard another's, and when the thread was interrupted.
+// the guard, and the lock cmpxchg if it has not. `desired` comes without the flag, and gets it with the former. False also when the flag is there and
+// the guard another's, and when the thread was interrupted.
 [[gnu::always_inline]] inline bool switch_section_inline(context*& from, context* to, std::uint64_t* word,
                                                          std::uint64_t expected, std::uint64_t desired,
                                                          std::uint64_t* slot, std::uint64_t mine) {
@@ -133,7 +142,7 @@ namespace weft::arch {
                "xorl %%eax, %%eax\n\t"
                "jmp 3f\n\t"
                "1:\n\t"
-               "endbr64\n\t"
+               WEFT_LANDING
                "movl $1, %%eax\n\t"
                "3:\n\t"
                : "+D"(from), "+S"(to), "+d"(word), "+a"(expected), "+c"(desired), "+r"(r9), "+r"(r10)
@@ -149,7 +158,7 @@ namespace weft::arch {
                                                        std::uint32_t value) {
   asm volatile(WEFT_INLINE_SAVE "movl %%ecx, (%%rdx)\n\t" WEFT_INLINE_RESUME
                                 "1:\n\t"
-                                "endbr64\n\t"
+                                WEFT_LANDING
                : "+D"(from), "+S"(to), "+d"(word), "+c"(value)
                :
                : "rax", WEFT_CLOBBER_ALL);

@@ -236,7 +236,7 @@ struct typed_chan {
     if (s.turn.load(acquire) != masked(position)) [[unlikely]]
       return false;
     // The position is ours. MOVE release -> a select's poll. SETTLED (sched/biased.h): seq_cst.
-    if (!move_word(m, *c, w, word::one_more(w), seq_cst)) [[unlikely]]
+    if (!move_word<flag::same>(m, *c, w, word::one_more(w), seq_cst)) [[unlikely]]
       return false;
     fill(s, position, from);
     if constexpr (moves_away) m = self();
@@ -251,7 +251,7 @@ struct typed_chan {
     if (s.turn.load(acquire) != masked(position + 1)) [[unlikely]]  // RING-FULL acquire <- fill, as in send_to_ring
       return false;
     // The position is ours. MOVE release -> a select's poll; SETTLED.
-    if (!move_word(m, *c, w, word::one_less(w), seq_cst)) [[unlikely]]
+    if (!move_word<flag::same>(m, *c, w, word::one_less(w), seq_cst)) [[unlikely]]
       return false;
     empty(*c, s, position, to);
     if constexpr (moves_away) m = self();
@@ -263,29 +263,32 @@ struct typed_chan {
   [[gnu::always_inline]] static bool send(chan_core* c, T* from) {
     M* m = self();
     if (c && m) [[likely]] {
-      std::uint64_t w = c->word.load(relaxed);  // relaxed: who takes something by it acquires
-      if (word::is_direct(w, word::receiver)) {
-        if (send_to_lone(m, c, w, from)) [[likely]]
-          return true;
+      const std::uint64_t w = c->word.load(relaxed);  // relaxed: who takes something by it acquires
+      lone_seat at;
+      if (c->capacity == 0) {
+        if (word::kind_of(w) == word::receiver) {
+          if (send_to_lone(m, c, w, from)) [[likely]]
+            return true;
+        } else if (word::kind_of(w) == word::open) {
+          at = {nullptr, word::lone(word::sender, m->curg)};
+        }
       } else if (word::kind_of(w) == word::open) {
-        if (c->capacity != 0 && word::count_of(w) < c->capacity) {
+        if (word::count_of(w) < c->capacity) {
           if (send_to_ring(m, c, w, from)) [[likely]]
             return true;
         } else {
-          G* g = m->curg;
-          g->slot = from;
-          lone_seat at =
-              c->capacity == 0 ? lone_seat{nullptr, word::lone(word::sender, g)} : take_lone_seat(m, w, true);
-          if (at.lone != 0) [[likely]] {
-            parked how = park_by_word(m, *c, w, at.lone, wait_reason::chan_send);
-            if (at.seat) leave_lone_seat(at.seat);
-            if (how != parked::no) [[likely]]
-              return how == parked::done;
-          }
+          at = take_lone_seat(m, w, true);
         }
       } else if (word::kind_of(w) == word::receiver) {
         if (send_to_seated(m, c, w, from)) [[likely]]
           return true;
+      }
+      if (at.lone != 0) [[likely]] {
+        m->curg->slot = from;
+        parked how = park_by_word(m, *c, w, at.lone, wait_reason::chan_send);
+        if (at.seat) leave_lone_seat(at.seat);
+        if (how != parked::no) [[likely]]
+          return how == parked::done;
       }
     }
     return send_slow(c, from, true, true) == chan_result::done;
@@ -295,29 +298,32 @@ struct typed_chan {
   [[gnu::always_inline]] static bool receive(chan_core* c, std::optional<T>* to) {
     M* m = self();
     if (c && m) [[likely]] {
-      std::uint64_t w = c->word.load(relaxed);  // relaxed: who takes something by it acquires
-      if (word::is_direct(w, word::sender)) {
-        if (receive_from_lone(m, c, w, to)) [[likely]]
-          return true;
+      const std::uint64_t w = c->word.load(relaxed);  // relaxed: who takes something by it acquires
+      lone_seat at;
+      if (c->capacity == 0) {
+        if (word::kind_of(w) == word::sender) {
+          if (receive_from_lone(m, c, w, to)) [[likely]]
+            return true;
+        } else if (word::kind_of(w) == word::open) {
+          at = {nullptr, word::lone(word::receiver, m->curg)};
+        }
       } else if (word::kind_of(w) == word::open) {
-        if (c->capacity != 0 && word::count_of(w) != 0) {
+        if (word::count_of(w) != 0) {
           if (receive_from_ring(m, c, w, to)) [[likely]]
             return true;
         } else {
-          G* g = m->curg;
-          g->slot = to;
-          lone_seat at =
-              c->capacity == 0 ? lone_seat{nullptr, word::lone(word::receiver, g)} : take_lone_seat(m, w, false);
-          if (at.lone != 0) [[likely]] {
-            parked how = park_by_word(m, *c, w, at.lone, wait_reason::chan_receive);
-            if (at.seat) leave_lone_seat(at.seat);
-            if (how != parked::no) [[likely]]
-              return how == parked::done;
-          }
+          at = take_lone_seat(m, w, false);
         }
       } else if (word::kind_of(w) == word::sender) {
         if (receive_past_seated(m, c, w, to)) [[likely]]
           return true;
+      }
+      if (at.lone != 0) [[likely]] {
+        m->curg->slot = to;
+        parked how = park_by_word(m, *c, w, at.lone, wait_reason::chan_receive);
+        if (at.seat) leave_lone_seat(at.seat);
+        if (how != parked::no) [[likely]]
+          return how == parked::done;
       }
     }
     return receive_slow(c, to, true, true) == chan_result::done;

@@ -126,9 +126,10 @@ inline bool is_elsewhere(const M* m, const chan_core& c, std::uint64_t w) {
 WEFT_API bool move_elsewhere(M* m, chan_core& c, std::uint64_t expected, std::uint64_t desired) noexcept;
 
 // The channel's word: sched/biased.h's move, for the inlined moves.
+template <flag Flag = flag::any>
 [[gnu::always_inline]] inline bool move_word(M* m, chan_core& c, std::uint64_t expected, std::uint64_t desired,
                                              std::memory_order ok, os::call_site s = os::call_site::here()) noexcept {
-  const moved how = move_if_mine(m, c.word, expected, desired, ok, s);
+  const moved how = move_if_mine<Flag>(m, c.word, expected, desired, ok, s);
   if (how == moved::ask) [[unlikely]]
     return move_elsewhere(m, c, expected, desired);
   return how == moved::yes;
@@ -158,8 +159,8 @@ struct select_seat;  // wait_list.h
 // by; no seat: none is left. Taken and left out of line, and the park in between inlined: a return behind a switch is mispredicted (capacity 1: 12 ns
 // an element, where it stood in a function of its own 18.5).
 struct lone_seat {
-  select_seat* seat;
-  std::uint64_t lone;
+  select_seat* seat = nullptr;
+  std::uint64_t lone = 0;
 };
 WEFT_API lone_seat take_lone_seat(M* m, std::uint64_t w, bool send);
 WEFT_API void leave_lone_seat(select_seat* s) noexcept;

@@ -106,7 +106,7 @@ constexpr std::uint64_t one_more(std::uint64_t w) { return w + (std::uint64_t{1}
 constexpr std::uint64_t one_less(std::uint64_t w) {
   return w + ((std::uint64_t{1} << head_shift) - (std::uint64_t{1} << 4));
 }
-constexpr std::uint64_t stamped(kind k, std::uint64_t stamp) { return stamp << 4 | k; }
+constexpr std::uint64_t stamped(kind k, std::uint64_t stamp) { return stamp | k; }
 
 // receiver, sender
 inline waiter* waiter_of(std::uint64_t w) { return reinterpret_cast<waiter*>(w & pointer_mask); }

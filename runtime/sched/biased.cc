@@ -20,9 +20,9 @@ constexpr std::uint64_t biasing = 2;
 constexpr std::uint64_t revoking = 3;
 
 std::uint64_t fresh(M* m, std::uint64_t state) {
-  if (m) return next_stamp(m->p) << 3 | state;
+  if (m) return next_stamp(m->p) | state;
   smr_record* r = smr_of_thread();
-  return next_stamp(r->stamp) << 3 | state;
+  return next_stamp(r->stamp) | state;
 }
 
 [[noreturn]] void fence_failed() noexcept { fatal("the kernel has no fence for restartable sections any more"); }

@@ -87,36 +87,41 @@ WEFT_API bool move_biased(M* m, biased_word& w, std::uint64_t expected, std::uin
 
 enum class moved : std::uint8_t { yes, no, ask };
 
+// The flag in `desired`: any, or the same as in `expected`, which saves an instruction or two.
+enum class flag : std::uint8_t { any, same };
+
 // move's frequent half. ask: the word has a bias that is not the caller's, or a section was aborted; the rest is move_biased's.
+template <flag Flag = flag::any>
 [[gnu::always_inline]] inline moved move_if_mine(M* m, biased_word& w, std::uint64_t expected, std::uint64_t desired,
                                                  std::memory_order ok,
                                                  os::call_site s = os::call_site::here()) noexcept {
-  if (!(expected & bias_flag)) {
-    if (m && m->p->bias_countdown < 0) [[unlikely]]
-      consider_bias(m, w);
-    if (!os::exchange_word(w.at, expected, desired & ~bias_flag, ok, s)) return moved::no;
-    if (m) --m->p->bias_countdown;  // behind the exchange, which waits for the stores before it
-    return moved::yes;
-  }
-  if (m) [[likely]] {
-    switch (os::section_store(m->section, w.at, guard_of(m->p), expected, desired | bias_flag)) {
+  if (expected & bias_flag) [[likely]] {
+    if (!m) [[unlikely]]
+      return moved::ask;
+    switch (os::section_store(m->section, w.at, guard_of(m->p), expected,
+                              Flag == flag::same ? desired : desired | bias_flag)) {
       case os::section_result::done:
         return moved::yes;
       case os::section_result::differs:
         return moved::no;
       case os::section_result::aborted:
-        break;
+        return moved::ask;
     }
   }
-  return moved::ask;
+  if (m && m->p->bias_countdown < 0) [[unlikely]]
+    consider_bias(m, w);
+  if (!os::exchange_word(w.at, expected, Flag == flag::same ? desired : desired & ~bias_flag, ok, s)) return moved::no;
+  if (m) --m->p->bias_countdown;  // behind the exchange, which waits for the stores before it
+  return moved::yes;
 }
 
 // Once the word has been moved nothing of w is touched: who sees it moved may end its life.
 // word: expected, which has been read there, flag and all -> desired; whatever flag that has. False: it held something else. `m`: the current M,
 // or null on an ordinary thread. `ok` is what a success needs at least; a failure orders nothing.
+template <flag Flag = flag::any>
 [[gnu::always_inline]] inline bool move(M* m, biased_word& w, std::uint64_t expected, std::uint64_t desired,
                                         std::memory_order ok, os::call_site s = os::call_site::here()) noexcept {
-  const moved how = move_if_mine(m, w, expected, desired, ok, s);
+  const moved how = move_if_mine<Flag>(m, w, expected, desired, ok, s);
   if (how == moved::ask) [[unlikely]]
     return move_biased(m, w, expected, desired);
   return how == moved::yes;

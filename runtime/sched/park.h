@@ -53,6 +53,21 @@ WEFT_API void cooperate_slow(M* m);
 WEFT_API void hold_switches(M* m) noexcept;
 WEFT_API void allow_switches(M* m) noexcept;
 
+// Takes `cost` from p's budget. True: it is spent. Owner only; a load and a store, no RMW, but where the processor has both in one instruction: three
+// fewer for each call of the runtime.
+[[gnu::always_inline]] inline bool spend(P* p, std::int32_t cost) {
+#if defined(__x86_64__) && !defined(WEFT_SIM) && !WEFT_TSAN && !WEFT_ASAN
+  bool spent;
+  asm volatile("subl %[cost], %[budget]" : [budget] "+m"(*p->budget.raw()), "=@ccs"(spent) : [cost] "ri"(cost));
+  return spent;
+#else
+  const std::int32_t left = p->budget.load(relaxed) - cost;
+  p->budget.store(left, relaxed);
+  return left < 0;
+#endif
+}
+inline void unspend(P* p, std::int32_t cost) { p->budget.store(p->budget.load(relaxed) + cost, relaxed); }
+
 // park's frequent half: another goroutine is to run next, and the budget lasts. False: it has not been tried; the slow half is to.
 template <class Word>
 [[gnu::always_inline]] inline bool park_at_once([[maybe_unused]] M* m, [[maybe_unused]] Word& word,
@@ -61,9 +76,8 @@ template <class Word>
                                                 [[maybe_unused]] wait_reason why, [[maybe_unused]] parked& how) {
 #if !WEFT_COMPOSED_SWITCH
   P* p = m->p;
-  if (std::int32_t left = p->budget.load(relaxed) - limits::switch_cost; left >= 0) [[likely]] {
+  if (!spend(p, limits::switch_cost)) [[likely]] {
     if (G* to = take_runnext(p)) [[likely]] {
-      p->budget.store(left, relaxed);
       G* g = m->curg;
       g->why.store(why, relaxed);
       if (park_into(m, g, to, word, expected, desired)) [[likely]] {
@@ -74,6 +88,7 @@ template <class Word>
       }
       return true;
     }
+    unspend(p, limits::switch_cost);  // the slow half does
   }
 #endif
   return false;
@@ -126,10 +141,7 @@ template <class Word>
 // For runtime calls that do not park: takes one from the budget, and yields when it is spent and others wait.
 [[gnu::always_inline]] inline void cooperate(M* m) {
   if (!m) return;
-  P* p = m->p;
-  std::int32_t left = p->budget.load(relaxed) - 1;  // no RMW: the owner's
-  p->budget.store(left, relaxed);
-  if (left < 0) [[unlikely]]
+  if (spend(m->p, 1)) [[unlikely]]
     cooperate_slow(m);
 }
 

@@ -239,7 +239,7 @@ bool park_into_scheduler(M* m, biased_word& word, std::uint64_t expected, std::u
   leave_thread(m, g);
   m->curg = nullptr;
   arch::context* mine = &g->ctx;
-  if (arch::switch_section_inline(mine, &m->g0, word.at.word.raw(), expected, desired | (expected & bias_flag),
+  if (arch::switch_section_inline(mine, &m->g0, word.at.word.raw(), expected, desired,
                                   m->section, guard_of(m->p)))
     return true;
   enter_thread(m, g);

@@ -81,7 +81,7 @@ bool park_into_scheduler(M* m, atomic<std::uint64_t>& word, std::uint64_t expect
   enter_thread(m, to);
   arch::context* mine = &g->ctx;
   bool parked = arch::switch_section_inline(mine, &to->ctx, word.at.word.raw(), expected,
-                                            desired | (expected & bias_flag), m->section, guard_of(m->p));
+                                            desired, m->section, guard_of(m->p));
   g = static_cast<G*>(reinterpret_cast<waiter*>(mine));
   return parked;
 }

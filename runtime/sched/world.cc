@@ -47,8 +47,8 @@ extern "C" eh_state* __cxa_get_globals();
 
 std::uint64_t new_stamp_range() {
   static atomic<std::uint32_t> next{1};
-  // relaxed: uniqueness is all that is asked. 2^28 ranges of 2^32 numbers.
-  return std::uint64_t{next.fetch_add(1, relaxed) & 0x0fff'ffff} << 32 | 1;
+  // relaxed: uniqueness is all that is asked. 2^32 ranges of 2^28 numbers.
+  return std::uint64_t{next.fetch_add(1, relaxed)} << 32 | stamp_step;
 }
 
 M* new_m(sched* s) {
