@@ -149,6 +149,7 @@ struct M {
   atomic<std::uint32_t> nobody{0};  // where a commit without a reader section writes its zero: not on a published stack
   bool spinning = false;            // this M, and start_m while it is stopped: looking for work with none in hand
   G* dying = nullptr;               // this M: a finished goroutine whose fiber must be told to the sanitizer
+  std::uint32_t no_switch = 0;      // this M: hold_switches
   std::uint32_t id = 0;
   void* g0_tsan_fiber = nullptr;
   void* g0_asan_fake_stack = nullptr;

@@ -50,7 +50,7 @@ bool was_stolen(const M* m, const P* home) {
 
 bool may_move(const M* m) {
   const G* g = m->curg;
-  return g && m->more->no_switch == 0 && g->affinity.load(relaxed) == m->s && m->s->nprocs.load(relaxed) > 1;
+  return g && m->no_switch == 0 && g->affinity.load(relaxed) == m->s && m->s->nprocs.load(relaxed) > 1;
 }
 
 void begin_interval(M* m, std::int64_t now) {

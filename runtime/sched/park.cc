@@ -176,7 +176,7 @@ bool empty_inbox(sched* s, P* p) {
 }
 
 void give_way_to_deque(M* m) {
-  if (!m->curg || m->more->no_switch != 0) return;
+  if (!m->curg || m->no_switch != 0) return;
   m->p->more->deque_owed = deque::own_size(m->p);
   yield();
 }
@@ -194,16 +194,16 @@ void call_for_help(sched* s, P* p, std::uint32_t spare) {
 }
 
 void hold_switches(M* m) noexcept {
-  if (m) ++m->more->no_switch;
+  if (m) ++m->no_switch;
 }
 
 void allow_switches(M* m) noexcept {
-  if (m) --m->more->no_switch;
+  if (m) --m->no_switch;
 }
 
 void cooperate_slow(M* m) {
   // On the scheduler's stack there is nobody to yield; the next call of a goroutine's finds the budget as it is.
-  if (!m->curg || m->more->no_switch != 0) return;
+  if (!m->curg || m->no_switch != 0) return;
   P* p = m->p;
   if (p->attention.load(relaxed)) {
     refill(p);
@@ -221,15 +221,8 @@ void block_thread(thread_waiter& w) {
   while (w.woken.load(acquire) == 0) os::futex_wait(w.woken, 0);  // THREAD acquire <- ready_slow
 }
 
-}  // namespace weft::rt
-
-namespace weft {
-
-namespace rt {
-namespace {
-
-WEFT_NOINLINE void yield_slow(M* m) {
-  if (!m || !m->curg || m->more->no_switch != 0) return os::yield_thread();
+void yield_slow(M* m) {
+  if (!m || !m->curg || m->no_switch != 0) return os::yield_thread();
   P* p = m->p;
   G* g = m->curg;
   if (p->attention.load(relaxed)) return yield_to_scheduler(m);
@@ -243,29 +236,7 @@ WEFT_NOINLINE void yield_slow(M* m) {
     queue_global(m->s, one);
     return yield_to_scheduler(m);
   }
-  yield_into(m, to);
+  yield_into(m, p, g, to);
 }
 
-}  // namespace
-}  // namespace rt
-
-void yield() {
-  using namespace rt;
-  M* m = self();
-  if (!m || !m->curg || m->more->no_switch != 0) [[unlikely]]
-    return yield_slow(m);
-  P* p = m->p;
-  // The frequent case, pick_next's in short: nothing is asked of this P, nobody is bound or new, and the ring's oldest goes on, which leaves
-  // room for this one: 8 ns instead of 12.
-  const std::int32_t left = p->budget.load(relaxed) - limits::switch_cost;
-  if (left < 0 || p->attention.load(relaxed) || p->runnext.load(relaxed) || p->inbox.load(relaxed) ||
-      deque::own_size(p) != 0 || m->curg->affinity.load(relaxed) != m->s) [[unlikely]]
-    return yield_slow(m);
-  G* to = runq::get(m, p);
-  if (!to || (to->affinity.load(relaxed) != m->s && !eligible(m, to))) [[unlikely]]
-    return yield_slow(m);
-  p->budget.store(left, relaxed);
-  yield_into(m, to);
-}
-
-}  // namespace weft
+}  // namespace weft::rt

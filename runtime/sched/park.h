@@ -19,6 +19,7 @@
 
 #include <type_traits>
 
+#include "deque.h"
 #include "switch.h"
 
 namespace weft::rt {
@@ -143,6 +144,28 @@ template <class Word>
   if (!m) return;
   if (spend(m->p, 1)) [[unlikely]]
     cooperate_slow(m);
+}
+
+// yield's rare half: on an ordinary thread, and whenever there is more to look at than the ring.
+WEFT_API void yield_slow(M* m);
+
+// yield. The frequent case, pick_next's in short: nothing is asked of this P, nobody is bound or new, and the ring's oldest goes on, which leaves
+// room for this one. All is looked at before anything is changed, but for the budget.
+[[gnu::always_inline]] inline void yield_here() {
+  M* m = self();
+  if (!m || m->no_switch != 0) [[unlikely]]
+    return yield_slow(m);
+  P* p = m->p;
+  G* g = m->curg;
+  if (!g || p->runnext.load(relaxed) || p->attention.load(relaxed) || p->inbox.load(relaxed) ||
+      deque::own_size(p) != 0 || g->affinity.load(relaxed) != p->s) [[unlikely]]
+    return yield_slow(m);
+  const runq::oldest first = runq::look(p);
+  if (!first.g || first.g->affinity.load(relaxed) != p->s || spend(p, limits::switch_cost)) [[unlikely]]
+    return yield_slow(m);
+  if (!runq::take(m, p, first)) [[unlikely]]
+    return yield_slow(m);
+  yield_into(m, p, g, first.g);
 }
 
 // Ps of its run. Not a cooperative point, as weft::procs() is.

@@ -153,9 +153,7 @@ bool park_into_scheduler(M* m, biased_word& word, std::uint64_t expected, std::u
   return park_into_scheduler(m, nullptr, &word, expected, desired, nullptr);
 }
 
-void yield_into(M* m, G* to) {
-  G* g = m->curg;
-  P* p = m->p;
+void yield_into(M* m, P* p, G* g, G* to) {
   p->runq[p->runq_tail.load(relaxed) % runq::capacity].store(g, relaxed);  // published by the commit
   leave_thread(m, g);
   enter_thread(m, to);

@@ -86,13 +86,11 @@ bool park_into_scheduler(M* m, atomic<std::uint64_t>& word, std::uint64_t expect
   return parked;
 }
 
-// The current goroutine goes to the tail of its P's ring, for which there is room, and `to` goes on.
+// g, which is m's current goroutine, goes to the tail of its P's ring, for which there is room, and `to` goes on.
 #if WEFT_COMPOSED_SWITCH
-void yield_into(M* m, G* to);
+WEFT_API void yield_into(M* m, P* p, G* g, G* to);
 #else
-[[gnu::always_inline]] inline void yield_into(M* m, G* to) {
-  G* g = m->curg;
-  P* p = m->p;
+[[gnu::always_inline]] inline void yield_into(M* m, P* p, G* g, G* to) {
   std::uint32_t t = p->runq_tail.load(relaxed);
   p->runq[t % runq::capacity].store(g, relaxed);  // published by the commit
   leave_thread(m, g);

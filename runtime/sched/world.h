@@ -46,7 +46,6 @@ struct M::parts {
   smr_record* guest_smr =
       nullptr;              // this M: for timers that fire inside another section (run_timers); made when first wanted
   bool was_keeper = false;  // written under lk, before wake; then this M's: SYSMON-TIMERS
-  std::uint32_t no_switch = 0;  // this M: hold_switches
   // This M: from whose deque it took last, until that has been judged (spin.cc); how many, when, and how long that took.
   P* robbed = nullptr;
   std::uint32_t stolen = 0;

@@ -20,6 +20,7 @@ void hot_pingpong(weft::chan<long>& ping, weft::chan<long>& pong, long n) {
     pong.send(i);
   }
 }
+void hot_yield() { weft::yield(); }
 void hot_lock(weft::mutex& m) { m.lock(); }
 void hot_unlock(weft::mutex& m) { m.unlock(); }
 bool hot_try_send(weft::chan<long>& c, long v) { return c.try_send(v); }
