@@ -84,13 +84,14 @@ struct typed_chan {
 
   using slot = ring_slot<T>;
 
-  static slot& at(chan_core& c, std::uint32_t position) { return static_cast<slot*>(c.ring)[position & c.ring_mask]; }
-  static std::uint32_t masked(std::uint32_t position) {
-    return position & static_cast<std::uint32_t>(word::position_mask);
+  // The ring lies behind the channel (new_chan).
+  static constexpr std::size_t ring_at = ring_offset(alignof(slot));
+  static slot& at(chan_core& c, std::uint32_t position) {
+    return reinterpret_cast<slot*>(reinterpret_cast<std::byte*>(&c) + ring_at)[position & c.ring_mask];
   }
-
+  static const slot& at(const chan_core& c, std::uint32_t position) { return at(const_cast<chan_core&>(c), position); }
   static const atomic<std::uint32_t>& turn_of(const chan_core& c, std::uint32_t position) {
-    return static_cast<const slot*>(c.ring)[position & c.ring_mask].turn;
+    return at(c, position).turn;
   }
 
   static void hand_over(void* to, void* from) {
@@ -100,7 +101,7 @@ struct typed_chan {
   }
   [[gnu::always_inline]] static bool wait_for(atomic<std::uint32_t>& turn, std::uint32_t wanted) {
     bool waited = false;
-    for (; turn.load(acquire) != wanted; waited = true) wait_turn(turn, wanted);
+    for (; !word::same_position(turn.load(acquire), wanted); waited = true) wait_turn(turn, wanted);
     return waited;
   }
   // True: the caller may be on another M now, as T's move may have done something of its own; so are those of ring_put and ring_take, which
@@ -111,7 +112,7 @@ struct typed_chan {
     os::plain_write(s.room);
     os::plain_write(from);
     new (s.room) T(std::move(*static_cast<T*>(from)));
-    s.turn.store(masked(position + 1), release);  // RING-FULL release -> acquire by who empties it. Carries the value.
+    s.turn.store(position + 1, release);  // RING-FULL release -> acquire by who empties it. Carries the value.
   }
   [[gnu::always_inline]] static void empty(const chan_core& c, slot& s, std::uint32_t position, void* to) {
     os::plain_write(s.room);
@@ -119,19 +120,18 @@ struct typed_chan {
     T* v = std::launder(reinterpret_cast<T*>(s.room));
     static_cast<std::optional<T>*>(to)->emplace(std::move(*v));
     v->~T();
-    s.turn.store(masked(position + c.ring_mask + 1),
-                 release);  // RING-FREE release -> acquire by who fills it, a lap later
+    s.turn.store(position + c.ring_mask + 1, release);  // RING-FREE release -> acquire by who fills it, a lap later
   }
   static bool ring_put(chan_core& c, std::uint32_t position, void* from) {
     slot& s = at(c, position);
     // RING-FREE acquire <- empty: the slot has been emptied. Weaker, we could write under its reader.
-    const bool waited = wait_for(s.turn, masked(position));
+    const bool waited = wait_for(s.turn, position);
     fill(s, position, from);
     return waited || moves_away;
   }
   static bool ring_take(chan_core& c, std::uint32_t position, void* to) {
     slot& s = at(c, position);
-    const bool waited = wait_for(s.turn, masked(position + 1));  // RING-FULL acquire <- fill.
+    const bool waited = wait_for(s.turn, position + 1);  // RING-FULL acquire <- fill.
     empty(c, s, position, to);
     return waited || moves_away;
   }
@@ -158,7 +158,7 @@ struct typed_chan {
       while (size < capacity) size *= 2;
     }
     chan_core* c = new_chan(ops, size, sizeof(slot), alignof(slot));
-    auto* slots = static_cast<std::byte*>(c->ring);
+    auto* slots = reinterpret_cast<std::byte*>(c) + ring_at;
     for (std::size_t i = 0; i < size; ++i)
       (new (slots + i * sizeof(slot)) slot)->turn.store(static_cast<std::uint32_t>(i), relaxed);
     c->capacity = static_cast<std::uint32_t>(capacity);
@@ -168,28 +168,30 @@ struct typed_chan {
   // The frequent moves, inline; the table is in word.h. The first four: by w, read just now. False: w is stale.
   // To a lone receiver.
   [[gnu::always_inline]] static bool send_to_lone(M* m, chan_core* c, std::uint64_t w, T* from) {
-    std::uint64_t open = word::stamped(word::open, next_stamp(m->p));
+    P* p = m->p;
+    const std::uint64_t open = word::stamped(word::open, next_stamp(p));
     // COMMIT acquire <- the receiver's park: it is ours, with its slot. Not release: see chan_core.h, Edges.
     if (!move_word(m, *c, w, open, acquire)) [[unlikely]]
       return false;
     waiter* r = word::waiter_of(w);
     hand_over(r->slot, from);
-    if constexpr (moves_away) m = self();
-    ready(m, r);
-    cooperate(m);
+    if constexpr (moves_away) p = self()->p;
+    ready(p, r);
+    cooperate(p);
     return true;
   }
 
   // From a lone sender.
   [[gnu::always_inline]] static bool receive_from_lone(M* m, chan_core* c, std::uint64_t w, std::optional<T>* to) {
-    std::uint64_t open = word::stamped(word::open, next_stamp(m->p));
+    P* p = m->p;
+    const std::uint64_t open = word::stamped(word::open, next_stamp(p));
     if (!move_word(m, *c, w, open, acquire)) [[unlikely]]  // COMMIT acquire
       return false;
     waiter* s = word::waiter_of(w);
     hand_over(to, s->slot);
-    if constexpr (moves_away) m = self();
-    ready(m, s);
-    cooperate(m);
+    if constexpr (moves_away) p = self()->p;
+    ready(p, s);
+    cooperate(p);
     return true;
   }
 
@@ -214,7 +216,7 @@ struct typed_chan {
     if (c->word.load(acquire) != w) [[unlikely]]  // WORD, COMMIT acquire, as in send_to_seated
       return false;
     const seated_waiter s = look_at_seat(w);
-    if (turn_of(*c, s.position).load(relaxed) != masked(s.position + 1)) [[unlikely]]  // relaxed: a hint
+    if (!word::same_position(turn_of(*c, s.position).load(relaxed), s.position + 1)) [[unlikely]]  // relaxed: a hint
       return false;
     // relaxed: as in send_to_seated
     if (!move_word(m, *c, w, word::ring(word::open, s.position + 1, c->capacity), relaxed)) [[unlikely]]
@@ -233,14 +235,15 @@ struct typed_chan {
     slot& s = at(*c, position);
     // RING-FREE acquire <- empty. If the move finds w still there, the position is ours, and has been free for us alone since this look; not yet
     // free: chan_core.cc, too_early.
-    if (s.turn.load(acquire) != masked(position)) [[unlikely]]
+    if (!word::same_position(s.turn.load(acquire), position)) [[unlikely]]
       return false;
     // The position is ours. MOVE release -> a select's poll. SETTLED (sched/biased.h): seq_cst.
+    P* p = m->p;
     if (!move_word<flag::same>(m, *c, w, word::one_more(w), seq_cst)) [[unlikely]]
       return false;
     fill(s, position, from);
-    if constexpr (moves_away) m = self();
-    cooperate(m);
+    if constexpr (moves_away) p = self()->p;
+    cooperate(p);
     return true;
   }
 
@@ -248,14 +251,16 @@ struct typed_chan {
   [[gnu::always_inline]] static bool receive_from_ring(M* m, chan_core* c, std::uint64_t w, std::optional<T>* to) {
     const std::uint32_t position = word::head_of(w);
     slot& s = at(*c, position);
-    if (s.turn.load(acquire) != masked(position + 1)) [[unlikely]]  // RING-FULL acquire <- fill, as in send_to_ring
+    // RING-FULL acquire <- fill, as in send_to_ring
+    if (!word::same_position(s.turn.load(acquire), position + 1)) [[unlikely]]
       return false;
     // The position is ours. MOVE release -> a select's poll; SETTLED.
+    P* p = m->p;
     if (!move_word<flag::same>(m, *c, w, word::one_less(w), seq_cst)) [[unlikely]]
       return false;
     empty(*c, s, position, to);
-    if constexpr (moves_away) m = self();
-    cooperate(m);
+    if constexpr (moves_away) p = self()->p;
+    cooperate(p);
     return true;
   }
 

@@ -73,7 +73,7 @@ class backoff {
   bool too_early(const chan_core& c, std::uint32_t position, std::uint32_t wanted) {
     // relaxed: a hint. Who claims the position looks again, and acquires.
     early_ =
-        waits_ < limits::chan_patience && c.ops->turn_of(c, position).load(relaxed) != (wanted & word::position_mask);
+        waits_ < limits::chan_patience && !word::same_position(c.ops->turn_of(c, position).load(relaxed), wanted);
     return early_;
   }
 
@@ -238,7 +238,9 @@ lone_seat take_lone_seat(M* m, std::uint64_t w, bool send) {
   return {seat, sit_down(seat, m->curg, w, send)};
 }
 
-void leave_lone_seat(select_seat* s) noexcept { leave_seat(self()->smr, s); }
+void leave_lone_seat(select_seat* s) noexcept {
+  leave_seat(self()->smr, s);
+}
 
 seated_waiter look_at_seat(std::uint64_t w) {
   const select_seat& seat = seat_of(w);
@@ -427,7 +429,7 @@ chan_result receive_slow(chan_core* c, void* to, bool may_block, bool tried, std
 
 chan_core* new_chan(const elem_ops& ops, std::size_t slots, std::size_t slot_bytes, std::size_t slot_alignment) {
   const std::size_t alignment = std::max(alignof(chan_core), slot_alignment);
-  const std::size_t core = round_up(sizeof(chan_core), slot_alignment);
+  const std::size_t core = ring_offset(slot_alignment);
   std::size_t bytes = 0;
   if (__builtin_mul_overflow(slots, slot_bytes, &bytes) || __builtin_add_overflow(bytes, core + alignment, &bytes))
     throw std::bad_alloc();
@@ -437,10 +439,7 @@ chan_core* new_chan(const elem_ops& ops, std::size_t slots, std::size_t slot_byt
   c->memory = room.memory;
   c->granules = room.granules;
   c->ops = &ops;
-  if (slots != 0) {
-    c->ring = reinterpret_cast<std::byte*>(c) + core;
-    c->ring_mask = static_cast<std::uint32_t>(slots - 1);
-  }
+  if (slots != 0) c->ring_mask = static_cast<std::uint32_t>(slots - 1);
   return c;
 }
 
@@ -539,7 +538,7 @@ void block_forever(wait_reason why) {
 void wait_turn(atomic<std::uint32_t>& turn, std::uint32_t wanted) {
   // Who owes the turn is a few instructions away from it on another core, or has been taken off its core in between, or is a goroutine
   // that waits for a turn itself, perhaps on this very P.
-  for (std::uint32_t i = 0; turn.load(relaxed) != wanted; ++i)
+  for (std::uint32_t i = 0; !word::same_position(turn.load(relaxed), wanted); ++i)
     (void)pause_after(i);  // relaxed: the caller loads it again, with acquire
 }
 

@@ -77,7 +77,6 @@ struct alignas(64) chan_core {
   atomic<std::uint64_t> both{0};
   std::uint32_t capacity = 0;  // for good, as all below
   std::uint32_t ring_mask = 0;
-  void* ring = nullptr;
   alignas(64) atomic<std::uint64_t> refs{1};
   const elem_ops* ops = nullptr;
   void* memory = nullptr;      // where this object and its ring lie; null: not new_chan's
@@ -86,6 +85,9 @@ struct alignas(64) chan_core {
 };
 
 static_assert(offsetof(chan_core, refs) == 64 && sizeof(chan_core) == 128);  // what an operation touches is one line
+
+// Where the ring lies behind a channel, by the alignment of its slots.
+constexpr std::size_t ring_offset(std::size_t alignment) { return (sizeof(chan_core) + alignment - 1) & ~(alignment - 1); }
 
 // Channel and ring, raw slots, in one piece of memory: a small one's from the P's cache, another's from operator new. Not by its form with an
 // alignment, which costs a thousand instructions in glibc 2.36. Throws std::bad_alloc.

@@ -19,6 +19,7 @@
 #include <string>
 #include <utility>
 
+#include "../base/check.h"
 #include "../base/lock.h"
 #include "../os/clock.h"
 #include "../sched/go.h"
@@ -31,8 +32,11 @@ namespace {
 
 using traits = typed_chan<steady_time>;
 
-struct timed_core final : chan_core, rt::timer {
-  ring_slot<steady_time> slots[2];
+struct core_and_ring : chan_core {
+  alignas(chan_core) traits::slot slots[2];
+};
+
+struct timed_core final : core_and_ring, rt::timer {
   runtime_lock turn;  // before lk
   runtime_lock lk;
   bool active = false;      // lk
@@ -121,8 +125,8 @@ chan_core* make_timed_chan(std::int64_t when_ns, std::int64_t period_ns) {
   c->chan_core::ops = &timed_ops;
   c->slots[0].turn.store(0, relaxed);
   c->slots[1].turn.store(1, relaxed);
-  c->ring = c->slots;
   c->ring_mask = 1;
+  WEFT_CHECK(&traits::at(*c, 0) == c->slots, "the ring of a timer's channel does not lie where channels have theirs");
   c->capacity = 1;
   c->fire = fire_timed;
   c->drop = drop_timed;

@@ -97,6 +97,8 @@ constexpr bool is_list(std::uint64_t w) { return (w & kind_mask) == receivers ||
 // open, closed
 constexpr std::uint32_t count_of(std::uint64_t w) { return static_cast<std::uint32_t>(w >> 4 & position_mask); }
 constexpr std::uint32_t head_of(std::uint64_t w) { return static_cast<std::uint32_t>(w >> head_shift); }
+// Of a ring's slot and a position: their two highest bits mean nothing.
+constexpr bool same_position(std::uint32_t a, std::uint32_t b) { return (a - b) << (32 - position_bits) == 0; }
 constexpr std::uint64_t ring(kind k, std::uint32_t head, std::uint32_t count) {
   return (head & position_mask) << head_shift | std::uint64_t{count} << 4 | k;
 }

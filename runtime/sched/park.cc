@@ -201,7 +201,8 @@ void allow_switches(M* m) noexcept {
   if (m) --m->no_switch;
 }
 
-void cooperate_slow(M* m) {
+void cooperate_slow() {
+  M* m = self();
   // On the scheduler's stack there is nobody to yield; the next call of a goroutine's finds the budget as it is.
   if (!m->curg || m->no_switch != 0) return;
   P* p = m->p;

@@ -48,7 +48,7 @@ WEFT_API parked park_slow(M* m, biased_word& word, std::uint64_t expected, std::
 WEFT_API void park_lost(G* g);
 WEFT_API void ready_slow(waiter* w);
 WEFT_API void nag_sysmon(P* p);
-WEFT_API void cooperate_slow(M* m);
+WEFT_API void cooperate_slow();
 // Between the two, calls of the runtime on this thread do not yield: for whoever holds a runtime_lock, and for timers, which fire in
 // the midst of a park. Nothing in between may park. Nestable; `m` may be null, an ordinary thread.
 WEFT_API void hold_switches(M* m) noexcept;
@@ -119,31 +119,35 @@ template <class Word>
 }
 
 // Makes `w` runnable. The caller must have taken it from where it was published: it is the only one who knows it.
-// `m` is the current M, or null on an ordinary thread. `w` may be running, or gone, before this returns.
-[[gnu::always_inline]] inline void ready(M* m, waiter* w) {
-  if (m) [[likely]] {
-    P* p = m->p;
-    if (w->affinity.load(relaxed) == p->s || w->affinity.load(relaxed) == p) [[likely]] {
-      if (p->runnext.load(relaxed) == nullptr) [[likely]] {
-        w->why.store(wait_reason::none, relaxed);
-        put_runnext(p, static_cast<G*>(w));
-        // Nobody is woken (decision 5); sysmon finds a runnext that waits too long. When it sleeps it says so here; its own look,
-        // after a fence_heavy, and this one cannot both miss. SYSMON-NAG, see sysmon.cc.
-        asm volatile("" ::: "memory");
-        if (p->nag.load(relaxed)) [[unlikely]]
-          nag_sysmon(p);
-        return;
-      }
+// `p` is the current P; `m` is the current M, or null on an ordinary thread. `w` may be running, or gone, before this returns.
+[[gnu::always_inline]] inline void ready(P* p, waiter* w) {
+  if (w->affinity.load(relaxed) == p->s || w->affinity.load(relaxed) == p) [[likely]] {
+    if (p->runnext.load(relaxed) == nullptr) [[likely]] {
+      w->why.store(wait_reason::none, relaxed);
+      put_runnext(p, static_cast<G*>(w));
+      // Nobody is woken (decision 5); sysmon finds a runnext that waits too long. When it sleeps it says so here; its own look,
+      // after a fence_heavy, and this one cannot both miss. SYSMON-NAG, see sysmon.cc.
+      asm volatile("" ::: "memory");
+      if (p->nag.load(relaxed)) [[unlikely]]
+        nag_sysmon(p);
+      return;
     }
   }
   ready_slow(w);
 }
+[[gnu::always_inline]] inline void ready(M* m, waiter* w) {
+  if (m) [[likely]]
+    return ready(m->p, w);
+  ready_slow(w);
+}
 
 // For runtime calls that do not park: takes one from the budget, and yields when it is spent and others wait.
+[[gnu::always_inline]] inline void cooperate(P* p) {
+  if (spend(p, 1)) [[unlikely]]
+    cooperate_slow();
+}
 [[gnu::always_inline]] inline void cooperate(M* m) {
-  if (!m) return;
-  if (spend(m->p, 1)) [[unlikely]]
-    cooperate_slow(m);
+  if (m) cooperate(m->p);
 }
 
 // yield's rare half: on an ordinary thread, and whenever there is more to look at than the ring.

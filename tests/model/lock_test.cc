@@ -152,7 +152,7 @@ TEST(park, thread_waiter) {
     rt::thread_waiter w;
     sim::thread waker([&] {
       data = 1;
-      rt::ready(nullptr, &w);
+      rt::ready(rt::self(), &w);
     });
     rt::block_thread(w);
     sim::require(data == 1, "woken without what the partner wrote");

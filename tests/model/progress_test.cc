@@ -221,9 +221,9 @@ TEST(progress, channel_close) {
 TEST(progress, wake_of_a_thread) {
   EXPECT_TRUE(windows([] {
                 rt::thread_waiter w;
-                sim::thread stopped([&] { rt::ready(nullptr, &w); });
+                sim::thread stopped([&] { rt::ready(rt::self(), &w); });
                 rt::thread_waiter v;
-                sim::thread waker([&] { rt::ready(nullptr, &v); });
+                sim::thread waker([&] { rt::ready(rt::self(), &v); });
                 rt::block_thread(v);
                 waker.join();
                 stopped.join();

@@ -328,7 +328,7 @@ class tracer {
       const bool sent = rt::word::count_of(desired_) > rt::word::count_of(w);
       const std::uint32_t position = rt::word::head_of(w) + (sent ? rt::word::count_of(w) : 0);
       const auto mask = read<std::uint32_t>(b_.core + offsetof(rt::chan_core, ring_mask));
-      const auto ring = read<std::uintptr_t>(b_.core + offsetof(rt::chan_core, ring));
+      const auto ring = b_.core + rt::ring_offset(alignof(rt::ring_slot<int>));
       slot_address_ = ring + (position & mask) * sizeof(rt::ring_slot<int>);
       slot_ = sent ? position + 1 : position + mask + 1;
     } else if ((desired_ & rt::link::marks) == rt::link::taken) {

@@ -230,7 +230,7 @@ TEST_P(chan_semantics, ring_positions_wrap) {
         rt::chan_core& k = *c.core();
         k.word.store(rt::word::ring(rt::word::open, base, 0), relaxed);
         for (std::uint32_t i = 0; i <= k.ring_mask; ++i)
-          core::at(k, base + i).turn.store(core::masked(base + i), relaxed);
+          core::at(k, base + i).turn.store(base + i, relaxed);
         int sent = 0;
         int received = 0;
         for (int round = 0; round < 40; ++round) {  // full, with three that wait, and empty
