@@ -106,9 +106,7 @@ namespace weft::arch {
 [[gnu::always_inline]] inline void switch_inline(context* from, context* to) {
   register context* x0 asm("x0") = from;
   register context* x1 asm("x1") = to;
-  asm volatile(WEFT_INLINE_SAVE WEFT_INLINE_RESUME
-               "1:\n\t"
-               WEFT_LANDING
+  asm volatile(WEFT_INLINE_SAVE WEFT_INLINE_RESUME "1:\n\t" WEFT_LANDING
                : "+r"(x0), "+r"(x1)
                :
                : "x2", "x3", "x4", WEFT_CLOBBER_ALL);
@@ -122,8 +120,10 @@ namespace weft::arch {
 }
 
 // weft_switch_cas without its last argument, inlined. COMMIT is the stlxr, or casal. `from` is an output too: it comes back in a
-// register (I2), so that the caller need not keep it on its stack meanwhile.
-[[gnu::always_inline]] inline bool switch_cas_inline(context*& from, context* to, std::uint64_t* word,
+// register (I2), so that the caller need not keep it on its stack meanwhile. Where that one says by its result whether the compare succeeded, this one
+// says that it did not by a byte: LostAt behind *from becomes Lost, and the caller goes on. Who parks looks at such a byte anyway (sched/park.h).
+template <std::size_t LostAt, std::uint8_t Lost>
+[[gnu::always_inline]] inline void switch_cas_inline(context*& from, context* to, std::uint64_t* word,
                                                      std::uint64_t expected, std::uint64_t desired) {
   register context* x0 asm("x0") = from;
   register context* x1 asm("x1") = to;
@@ -131,24 +131,22 @@ namespace weft::arch {
   register std::uint64_t x3 asm("x3") = expected;
   register std::uint64_t x4 asm("x4") = desired;
   asm volatile(WEFT_INLINE_SAVE WEFT_INLINE_COMMIT WEFT_INLINE_RESUME "2:\n\t" WEFT_INLINE_LOST
+                                                                      "mov w9, %[lost]\n\t"
+                                                                      "strb w9, [x0, %[at]]\n\t"
                                                                       "mov x1, x0\n\t"
-                                                                      "mov x3, #0\n\t"
                                                                       "b 3f\n\t"
-                                                                      "1:\n\t"
-                                                                      WEFT_LANDING
-                                                                      "mov x3, #1\n\t"
-                                                                      "3:\n\t"
+                                                                      "1:\n\t" WEFT_LANDING "3:\n\t"
                : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3), "+r"(x4)
-               :
+               : [at] "i"(LostAt), [lost] "i"(Lost)
                : WEFT_CLOBBER_ALL);
   from = x1;
-  return x3 != 0;
 }
 
 // switch_cas_inline for a guarded word (arch/section.h): COMMIT is the stlr of a section, if `expected` has the bias flag and `mine` is in the
-// guard, and the stlxr or casal if it has not. `desired` comes without the flag, and gets it with the former. False also when the flag is there and the
+// guard, and the stlxr or casal if it has not. `desired` comes without the flag, and gets it with the former. Lost also when the flag is there and the
 // guard another's, and when the thread was interrupted.
-[[gnu::always_inline]] inline bool switch_section_inline(context*& from, context* to, std::uint64_t* word,
+template <std::size_t LostAt, std::uint8_t Lost>
+[[gnu::always_inline]] inline void switch_section_inline(context*& from, context* to, std::uint64_t* word,
                                                          std::uint64_t expected, std::uint64_t desired,
                                                          std::uint64_t* slot, std::uint64_t mine) {
   register context* x0 asm("x0") = from;
@@ -160,18 +158,15 @@ namespace weft::arch {
   register std::uint64_t x6 asm("x6") = mine;
   asm volatile(WEFT_INLINE_SAVE WEFT_INLINE_SECTION_COMMIT WEFT_INLINE_RESUME WEFT_INLINE_SECTION_REST
                "2:\n\t" WEFT_INLINE_LOST
+               "mov w9, %[lost]\n\t"
+               "strb w9, [x0, %[at]]\n\t"
                "mov x1, x0\n\t"
-               "mov x3, #0\n\t"
                "b 3f\n\t"
-               "1:\n\t"
-               WEFT_LANDING
-               "mov x3, #1\n\t"
-               "3:\n\t"
+               "1:\n\t" WEFT_LANDING "3:\n\t"
                : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3), "+r"(x4), "+r"(x5), "+r"(x6)
-               :
+               : [at] "i"(LostAt), [lost] "i"(Lost)
                : WEFT_CLOBBER_FROM_X7);
   from = x1;
-  return x3 != 0;
 }
 
 // Saves, stores `value` to *word (COMMIT, by a store-release), resumes *to. For a word with one writer, such as the tail of a run
@@ -182,9 +177,7 @@ namespace weft::arch {
   register context* x1 asm("x1") = to;
   register std::uint32_t* x2 asm("x2") = word;
   register std::uint32_t w3 asm("w3") = value;
-  asm volatile(WEFT_INLINE_SAVE "stlr w3, [x2]\n\t" WEFT_INLINE_RESUME
-                                "1:\n\t"
-                                WEFT_LANDING
+  asm volatile(WEFT_INLINE_SAVE "stlr w3, [x2]\n\t" WEFT_INLINE_RESUME "1:\n\t" WEFT_LANDING
                : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(w3)
                :
                : "x4", WEFT_CLOBBER_ALL);

@@ -92,9 +92,7 @@ namespace weft::arch {
 
 // weft_switch, inlined.
 [[gnu::always_inline]] inline void switch_inline(context* from, context* to) {
-  asm volatile(WEFT_INLINE_SAVE WEFT_INLINE_RESUME
-               "1:\n\t"
-               WEFT_LANDING
+  asm volatile(WEFT_INLINE_SAVE WEFT_INLINE_RESUME "1:\n\t" WEFT_LANDING
                : "+D"(from), "+S"(to)
                :
                : "rax", "rcx", "rdx", WEFT_CLOBBER_ALL);
@@ -107,58 +105,51 @@ namespace weft::arch {
 }
 
 // weft_switch_cas without its last argument, inlined. COMMIT is the lock cmpxchg. `from` is an output too: it comes back in a register
-// (I2), so that the caller need not keep it on its stack meanwhile.
-[[gnu::always_inline]] inline bool switch_cas_inline(context*& from, context* to, std::uint64_t* word,
+// (I2), so that the caller need not keep it on its stack meanwhile. Where that one says by its result whether the compare succeeded, this one says
+// that it did not by a byte: LostAt behind *from becomes Lost, and the caller goes on. Who parks looks at such a byte anyway (sched/park.h).
+template <std::size_t LostAt, std::uint8_t Lost>
+[[gnu::always_inline]] inline void switch_cas_inline(context*& from, context* to, std::uint64_t* word,
                                                      std::uint64_t expected, std::uint64_t desired) {
   asm volatile(WEFT_INLINE_SAVE
                "lock cmpxchgq %%rcx, (%%rdx)\n\t"
                "jne 2f\n\t" WEFT_INLINE_RESUME
                "2:\n\t"
+               "movb %[lost], %c[at](%%rdi)\n\t"
                "movq %%rdi, %%rsi\n\t"
-               "xorl %%eax, %%eax\n\t"
                "jmp 3f\n\t"
-               "1:\n\t"
-               WEFT_LANDING
-               "movl $1, %%eax\n\t"
-               "3:\n\t"
+               "1:\n\t" WEFT_LANDING "3:\n\t"
                : "+D"(from), "+S"(to), "+d"(word), "+a"(expected), "+c"(desired)
-               :
+               : [at] "i"(LostAt), [lost] "i"(Lost)
                : WEFT_CLOBBER_ALL);
   from = to;
-  return expected != 0;
 }
 
 // switch_cas_inline for a guarded word (arch/section.h): COMMIT is the plain store of a section, if `expected` has the bias flag and `mine` is in
-// the guard, and the lock cmpxchg if it has not. `desired` comes without the flag, and gets it with the former. False also when the flag is there and
+// the guard, and the lock cmpxchg if it has not. `desired` comes without the flag, and gets it with the former. Lost also when the flag is there and
 // the guard another's, and when the thread was interrupted.
-[[gnu::always_inline]] inline bool switch_section_inline(context*& from, context* to, std::uint64_t* word,
+template <std::size_t LostAt, std::uint8_t Lost>
+[[gnu::always_inline]] inline void switch_section_inline(context*& from, context* to, std::uint64_t* word,
                                                          std::uint64_t expected, std::uint64_t desired,
                                                          std::uint64_t* slot, std::uint64_t mine) {
   register std::uint64_t* r9 asm("r9") = slot;
   register std::uint64_t r10 asm("r10") = mine;
   asm volatile(WEFT_INLINE_SAVE WEFT_INLINE_SECTION_COMMIT WEFT_INLINE_RESUME WEFT_INLINE_SECTION_REST
                "2:\n\t"
+               "movb %[lost], %c[at](%%rdi)\n\t"
                "movq %%rdi, %%rsi\n\t"
-               "xorl %%eax, %%eax\n\t"
                "jmp 3f\n\t"
-               "1:\n\t"
-               WEFT_LANDING
-               "movl $1, %%eax\n\t"
-               "3:\n\t"
+               "1:\n\t" WEFT_LANDING "3:\n\t"
                : "+D"(from), "+S"(to), "+d"(word), "+a"(expected), "+c"(desired), "+r"(r9), "+r"(r10)
-               :
+               : [at] "i"(LostAt), [lost] "i"(Lost)
                : WEFT_CLOBBER_BUT_R9_R10);
   from = to;
-  return expected != 0;
 }
 
 // Saves, stores `value` to *word (COMMIT, by a plain store: release on x86-64), resumes *to. For a word with one writer, such
 // as the tail of a run queue.
 [[gnu::always_inline]] inline void switch_store_inline(context* from, context* to, std::uint32_t* word,
                                                        std::uint32_t value) {
-  asm volatile(WEFT_INLINE_SAVE "movl %%ecx, (%%rdx)\n\t" WEFT_INLINE_RESUME
-                                "1:\n\t"
-                                WEFT_LANDING
+  asm volatile(WEFT_INLINE_SAVE "movl %%ecx, (%%rdx)\n\t" WEFT_INLINE_RESUME "1:\n\t" WEFT_LANDING
                : "+D"(from), "+S"(to), "+d"(word), "+c"(value)
                :
                : "rax", WEFT_CLOBBER_ALL);

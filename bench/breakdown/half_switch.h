@@ -21,6 +21,7 @@
 #include <cstdint>
 
 #include "../../arch/switch.h"
+#include "../../runtime/sched/switch.h"
 
 namespace bench::breakdown {
 
@@ -54,7 +55,7 @@ struct switch_counts {
   "leaq 5f(%%rip), %%r8\n\t" \
   "jmp *%%r8\n\t" \
   "5:\n\t" \
-  "endbr64\n\t" \
+  WEFT_LANDING \
   ".endif\n\t" \
   ".if %c[restore] > 1\n\t" \
   "movq 16(%%rsi), %%rbp\n\t" \
@@ -84,12 +85,11 @@ struct switch_counts {
   WEFT_INLINE_SECTION_REST \
   ".endif\n\t" \
   "2:\n\t" \
+  "movb %[lost], %c[at](%%rdi)\n\t" \
   "movq %%rdi, %%rsi\n\t" \
-  "xorl %%eax, %%eax\n\t" \
   "jmp 3f\n\t" \
   "1:\n\t" \
-  "endbr64\n\t" \
-  "movl $1, %%eax\n\t" \
+  WEFT_LANDING \
   "3:\n\t"
 #define WEFT_BENCH_OPERANDS : "+D"(from), "+S"(to), "+d"(word), "+a"(expected), "+c"(desired), "+r"(r9), "+r"(r10)
 #define WEFT_BENCH_SCRATCH "r8", "r11", "memory", "cc"
@@ -115,7 +115,7 @@ struct switch_counts {
   "adr x17, 5f\n\t" \
   "br x17\n\t" \
   "5:\n\t" \
-  "hint #36\n\t" \
+  WEFT_LANDING \
   ".endif\n\t" \
   ".if %c[restore] > 1\n\t" \
   "ldr x9, [x1, #8]\n\t" \
@@ -148,12 +148,12 @@ struct switch_counts {
   ".endif\n\t" \
   "2:\n\t" \
   WEFT_INLINE_LOST \
+  "mov w9, %[lost]\n\t" \
+  "strb w9, [x0, %[at]]\n\t" \
   "mov x1, x0\n\t" \
-  "mov x3, #0\n\t" \
   "b 3f\n\t" \
   "1:\n\t" \
-  "hint #36\n\t" \
-  "mov x3, #1\n\t" \
+  WEFT_LANDING \
   "3:\n\t"
 #define WEFT_BENCH_OPERANDS : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3), "+r"(x4), "+r"(x5), "+r"(x6)
 #define WEFT_BENCH_SCRATCH "x9", "x10", "x16", "x17", "memory", "cc"
@@ -162,12 +162,14 @@ struct switch_counts {
 #endif
 
 #define WEFT_BENCH_IMMEDIATES \
-  : [save] "i"(N.save), [commit] "i"(static_cast<int>(N.commit)), [restore] "i"(N.restore), [resume] "i"(N.resume), [two] "i"(N.two_stacks ? 1 : 0)
+  : [save] "i"(N.save), [commit] "i"(static_cast<int>(N.commit)), [restore] "i"(N.restore), [resume] "i"(N.resume), [two] "i"(N.two_stacks ? 1 : 0), \
+    [at] "i"(weft::rt::result_at), [lost] "i"(static_cast<int>(weft::rt::outcome::lost))
 // clang-format on
 
-/// As arch::switch_section_inline. With one stack, true means that the caller is the one who was given as `to`, now.
+/// As the runtime's use of arch::switch_section_inline: a commit that failed is written into the waiter's result. With one stack the caller is the one
+/// who was given as `to` afterwards, if it did not fail.
 template <switch_counts N>
-[[gnu::always_inline]] inline bool half_switch(weft::arch::context*& from, weft::arch::context* to, std::uint64_t* word,
+[[gnu::always_inline]] inline void half_switch(weft::arch::context*& from, weft::arch::context* to, std::uint64_t* word,
                                                std::uint64_t expected, std::uint64_t desired, std::uint64_t* slot,
                                                std::uint64_t owner) {
 #if defined(__x86_64__)
@@ -179,7 +181,6 @@ template <switch_counts N>
     asm volatile(WEFT_BENCH_HALVES WEFT_BENCH_OPERANDS WEFT_BENCH_IMMEDIATES : WEFT_BENCH_SCRATCH);
   }
   from = to;
-  return expected != 0;
 #elif defined(__aarch64__)
   register weft::arch::context* x0 asm("x0") = from;
   register weft::arch::context* x1 asm("x1") = to;
@@ -194,7 +195,6 @@ template <switch_counts N>
     asm volatile(WEFT_BENCH_HALVES WEFT_BENCH_OPERANDS WEFT_BENCH_IMMEDIATES : WEFT_BENCH_SCRATCH);
   }
   from = x1;
-  return x3 != 0;
 #endif
 }
 

@@ -84,14 +84,15 @@ struct workbench {
 
 namespace {
 
-// park's first half; here a spent budget is filled up at once. One more than a switch costs is kept, so that cooperate never finds none.
+// A budget that always ends in a park, and never in cooperate, which would go to the scheduler: the two come by turns.
+constexpr std::int32_t budget = 51 * (weft::limits::switch_cost + 1) + 1;
+
+// park's first half; here a spent budget is filled up at once.
 [[gnu::always_inline]] inline G* decide(P* p, G* g, wait_reason why) {
-  std::int32_t left = p->budget.load(relaxed) - weft::limits::switch_cost;
-  if (left < weft::limits::switch_cost) [[unlikely]]
-    left = weft::limits::slice;
+  if (spend(p, weft::limits::switch_cost)) [[unlikely]]
+    p->budget.store(budget, relaxed);
   G* to = take_runnext(p);
   expect(to != nullptr);
-  p->budget.store(left, relaxed);
   g->why.store(why, relaxed);
   return to;
 }
@@ -103,15 +104,17 @@ struct found {
 };
 [[gnu::always_inline]] inline found find_receiver(M* m, chan_core* c) {
   const std::uint64_t w = c->word.load(relaxed);
-  expect(word::kind_of(w) == word::receiver);
-  return {w, word::stamped(word::open, next_stamp(m->p)) | (w & bias_flag)};
+  expect(c->capacity == 0 && word::kind_of(w) == word::receiver);
+  return {w, word::stamped(word::open, next_stamp(m->p))};
 }
 [[gnu::always_inline]] inline found find_nobody(chan_core* c, G* g, std::optional<value_type>* to) {
   const std::uint64_t w = c->word.load(relaxed);
-  expect(word::kind_of(w) == word::open && c->capacity == 0);
+  expect(c->capacity == 0 && word::kind_of(w) == word::open);
   g->slot = to;
-  return {w, word::lone(word::receiver, g) | (w & bias_flag)};
+  return {w, word::lone(word::receiver, g)};
 }
+// Where nothing keeps the move whole.
+[[gnu::always_inline]] inline std::uint64_t with_flag(const found& f) { return f.next | (f.seen & bias_flag); }
 
 // One more of what keeps a move whole.
 [[gnu::always_inline]] inline void move_the_spare(M* m, side* me) {
@@ -119,7 +122,7 @@ struct found {
   expect(move(m, *me->spare, w, w, acquire));
 }
 
-// From one resume to the next: what the goroutine `me` does. True on one stack: the caller is the other one now.
+// From one resume to the next: what the goroutine `me` does.
 template <variant V>
 [[gnu::always_inline]] inline void step(M* known_m, side* me) {
   constexpr auto times = V.times;
@@ -137,7 +140,7 @@ template <variant V>
     expect(move(m, me->out->word, to_open.seen, to_open.next, acquire));
   } else if constexpr (times[channel] > 0) {
     expect(me->out->word.load(relaxed) == to_open.seen);
-    me->out->word.store(to_open.next, relaxed);
+    me->out->word.store(with_flag(to_open), relaxed);
   }
   waiter* r = me->other->g;
   if constexpr (times[channel] > 0) {
@@ -148,7 +151,7 @@ template <variant V>
     do_it_again();
     expect(self() == m);
     const found again = find_receiver(m, me->out_again);
-    me->out_again->word.store(again.next, relaxed);
+    me->out_again->word.store(with_flag(again), relaxed);
     typed_chan<value_type>::hand_over(&me->other->got_again, &me->value);
   }
   for (int k = 0; k < times[decision]; ++k) {
@@ -157,8 +160,8 @@ template <variant V>
       do_it_again();
       r = once;
     }
-    ready(m, r);
-    cooperate(m);
+    ready(m->p, r);
+    cooperate(m->p);
   }
 
   // chan<T>::recv, park
@@ -167,7 +170,7 @@ template <variant V>
   if constexpr (times[channel] > 1) {
     expect(self() == m);
     const found again = find_nobody(me->in_again, g, &me->got_again);
-    me->in_again->word.store(again.next, relaxed);
+    me->in_again->word.store(with_flag(again), relaxed);
     do_it_again();
   }
   if constexpr (times[channel] > 0) {
@@ -192,14 +195,17 @@ template <variant V>
                                                       : no_commit;
   constexpr switch_counts counts{times[save], commit, times[restore], times[resume], V.two_stacks};
   weft::arch::context* mine = &g->ctx;
-  // A thread that is interrupted in the section comes back to where it was, and tries again.
-  for (int tries = 0; !half_switch<counts>(mine, &to->ctx, me->in->word.at.word.raw(), to_wait.seen, to_wait.next,
-                                           m->section, guard_of(m->p));)
-    expect(++tries < 1'000);
-  if constexpr (times[channel] > 0) {
-    // finish_park is asked of whoever goes on: on one stack that is the other one already.
+  const std::uint64_t desired = commit == unlocked_commit ? with_flag(to_wait) : to_wait.next;
+  for (int tries = 0;;) {
+    half_switch<counts>(mine, &to->ctx, me->in->word.at.word.raw(), to_wait.seen, desired, m->section, guard_of(m->p));
+    if constexpr (times[channel] == 0 && commit == no_commit) break;
+    // As finish_park, asked of whoever goes on: on one stack that is the other one already. A thread that was interrupted in the section comes back to
+    // where it was, and tries again.
     auto* const resumed = static_cast<G*>(reinterpret_cast<waiter*>(mine));
-    expect(finish_park(resumed) == parked::done);
+    if (resumed->result == outcome::done) [[likely]]
+      break;
+    resumed->result = outcome::done;
+    expect(++tries < 1'000);
   }
 }
 
@@ -313,7 +319,7 @@ class at_the_bench {
 void workbench::reset() {
   p.s = reinterpret_cast<sched*>(this);  // an address, and no more: that of the goroutines' affinity
   p.runnext.store(nullptr, relaxed);
-  p.budget.store(weft::limits::slice, relaxed);
+  p.budget.store(budget, relaxed);
   p.claim.store(weft::os::asymmetric_fences ? claim::idle : claim::fenced, relaxed);
   if (p.stamp == 0) p.stamp = new_stamp_range();
   m.p = &p;

@@ -269,31 +269,37 @@ struct typed_chan {
     M* m = self();
     if (c && m) [[likely]] {
       const std::uint64_t w = c->word.load(relaxed);  // relaxed: who takes something by it acquires
-      lone_seat at;
+      std::uint64_t lone = 0;
+      select_seat* seat;
+      asm("" : "=m"(seat));  // looked at where it has been set; for all that the compiler knows, everywhere
       if (c->capacity == 0) {
         if (word::kind_of(w) == word::receiver) {
           if (send_to_lone(m, c, w, from)) [[likely]]
             return true;
         } else if (word::kind_of(w) == word::open) {
-          at = {nullptr, word::lone(word::sender, m->curg)};
+          lone = word::lone(word::sender, m->curg);
         }
       } else if (word::kind_of(w) == word::open) {
         if (word::count_of(w) < c->capacity) {
           if (send_to_ring(m, c, w, from)) [[likely]]
             return true;
         } else {
-          at = take_lone_seat(m, w, true);
+          const lone_seat at = take_lone_seat(m, w, true);
+          seat = at.seat;
+          lone = at.lone;
         }
       } else if (word::kind_of(w) == word::receiver) {
         if (send_to_seated(m, c, w, from)) [[likely]]
           return true;
       }
-      if (at.lone != 0) [[likely]] {
+      if (lone != 0) [[likely]] {
         m->curg->slot = from;
-        parked how = park_by_word(m, *c, w, at.lone, wait_reason::chan_send);
-        if (at.seat) leave_lone_seat(at.seat);
-        if (how != parked::no) [[likely]]
-          return how == parked::done;
+        const parked how = park_by_word(m, *c, w, lone, wait_reason::chan_send);
+        if (how == parked::done) [[likely]]
+          return true;
+        // Who has waited does not touch the channel again: it may be gone.
+        if (how >= parked::rose || (how == parked::no && c->capacity != 0)) leave_lone_seat(seat);
+        if (how != parked::no) return how == parked::rose;
       }
     }
     return send_slow(c, from, true, true) == chan_result::done;
@@ -304,31 +310,37 @@ struct typed_chan {
     M* m = self();
     if (c && m) [[likely]] {
       const std::uint64_t w = c->word.load(relaxed);  // relaxed: who takes something by it acquires
-      lone_seat at;
+      std::uint64_t lone = 0;
+      select_seat* seat;
+      asm("" : "=m"(seat));  // looked at where it has been set; for all that the compiler knows, everywhere
       if (c->capacity == 0) {
         if (word::kind_of(w) == word::sender) {
           if (receive_from_lone(m, c, w, to)) [[likely]]
             return true;
         } else if (word::kind_of(w) == word::open) {
-          at = {nullptr, word::lone(word::receiver, m->curg)};
+          lone = word::lone(word::receiver, m->curg);
         }
       } else if (word::kind_of(w) == word::open) {
         if (word::count_of(w) != 0) {
           if (receive_from_ring(m, c, w, to)) [[likely]]
             return true;
         } else {
-          at = take_lone_seat(m, w, false);
+          const lone_seat at = take_lone_seat(m, w, false);
+          seat = at.seat;
+          lone = at.lone;
         }
       } else if (word::kind_of(w) == word::sender) {
         if (receive_past_seated(m, c, w, to)) [[likely]]
           return true;
       }
-      if (at.lone != 0) [[likely]] {
+      if (lone != 0) [[likely]] {
         m->curg->slot = to;
-        parked how = park_by_word(m, *c, w, at.lone, wait_reason::chan_receive);
-        if (at.seat) leave_lone_seat(at.seat);
-        if (how != parked::no) [[likely]]
-          return how == parked::done;
+        const parked how = park_by_word(m, *c, w, lone, wait_reason::chan_receive);
+        if (how == parked::done) [[likely]]
+          return true;
+        // Who has waited does not touch the channel again: it may be gone.
+        if (how >= parked::rose || (how == parked::no && c->capacity != 0)) leave_lone_seat(seat);
+        if (how != parked::no) return how == parked::rose;
       }
     }
     return receive_slow(c, to, true, true) == chan_result::done;

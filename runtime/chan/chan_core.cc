@@ -72,8 +72,7 @@ class backoff {
   // capacity 1, four and four: 1,800 ns an element; so 75.) Not for ever: then it is claimed, and the next ones pass by.
   bool too_early(const chan_core& c, std::uint32_t position, std::uint32_t wanted) {
     // relaxed: a hint. Who claims the position looks again, and acquires.
-    early_ =
-        waits_ < limits::chan_patience && !word::same_position(c.ops->turn_of(c, position).load(relaxed), wanted);
+    early_ = waits_ < limits::chan_patience && !word::same_position(c.ops->turn_of(c, position).load(relaxed), wanted);
     return early_;
   }
 
@@ -235,11 +234,14 @@ lone_seat take_lone_seat(M* m, std::uint64_t w, bool send) {
   select_seat* seat = take_seat(m->smr);
   if (!seat) [[unlikely]]
     return {nullptr, 0};
+  m->curg->result = outcome::seated;
   return {seat, sit_down(seat, m->curg, w, send)};
 }
 
 void leave_lone_seat(select_seat* s) noexcept {
-  leave_seat(self()->smr, s);
+  M* m = self();
+  m->curg->result = outcome::done;
+  leave_seat(m->smr, s);
 }
 
 seated_waiter look_at_seat(std::uint64_t w) {
@@ -468,7 +470,7 @@ bool close_chan(chan_core* c) {
         // And COMMIT acquire, the waiter is ours.
         if (!move(me.m, c->word, w, without_lone(*c, me, w, true), seq_cst)) continue;
         waiter* who = who_is_lone(w);
-        who->result = outcome::closed;
+        who->result = who->result | outcome::closed;
         ready(me.m, who);
         return true;
       }
@@ -477,7 +479,7 @@ bool close_chan(chan_core* c) {
         // Closed first: a select that still registers will find it so. And WORD acquire: the seat, which the word names.
         if (!move(me.m, c->word, w, word::stamped(word::closed, stamp_of(me)), seq_cst)) continue;
         if (waiter* who = claim_lone(w).who) {
-          who->result = outcome::closed;
+          who->result = who->result | outcome::closed;
           ready(me.m, who);
         }
         return true;

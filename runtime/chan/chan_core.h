@@ -7,6 +7,7 @@
 // owns the slot for that position; `turn` says whether the slot is ready for it:
 //     turn == p        free, for the sender of position p
 //     turn == p + 1    full, for the receiver of position p; it leaves p + size
+// modulo 2^30, as positions are: a turn's two highest bits mean nothing.
 //
 // Progress. Every move of the word is lock-free: a move that fails means that another operation took effect, or, for a bounded number of times, that
 // the word's bias was given or taken back (sched/biased.h). A thread
@@ -87,7 +88,9 @@ struct alignas(64) chan_core {
 static_assert(offsetof(chan_core, refs) == 64 && sizeof(chan_core) == 128);  // what an operation touches is one line
 
 // Where the ring lies behind a channel, by the alignment of its slots.
-constexpr std::size_t ring_offset(std::size_t alignment) { return (sizeof(chan_core) + alignment - 1) & ~(alignment - 1); }
+constexpr std::size_t ring_offset(std::size_t alignment) {
+  return (sizeof(chan_core) + alignment - 1) & ~(alignment - 1);
+}
 
 // Channel and ring, raw slots, in one piece of memory: a small one's from the P's cache, another's from operator new. Not by its form with an
 // alignment, which costs a thousand instructions in glibc 2.36. Throws std::bad_alloc.
@@ -159,7 +162,8 @@ WEFT_API chan_result receive_until(chan_core* c, void* to, std::int64_t when_ns)
 struct select_seat;  // wait_list.h
 // A seat for the current goroutine of m, which is to wait alone at a ring's end: w is open, and full (send) or empty. `lone` is the word to wait
 // by; no seat: none is left. Taken and left out of line, and the park in between inlined: a return behind a switch is mispredicted (capacity 1: 12 ns
-// an element, where it stood in a function of its own 18.5).
+// an element, where it stood in a function of its own 18.5). While it has one the goroutine's result says `seated`: so who waits at an unbuffered
+// channel need not ask whether it had a seat.
 struct lone_seat {
   select_seat* seat = nullptr;
   std::uint64_t lone = 0;

@@ -216,7 +216,7 @@ partner take_first(chan_core* c, caller& me, std::uint64_t w, std::uint64_t mark
 
 void help_close(chan_core* c, caller& me, std::uint64_t w) {
   if (waiter* who = take_first(c, me, w, link::dead).who) {
-    who->result = outcome::closed;
+    who->result = who->result | outcome::closed;
     ready(me.m, who);
   }
 }

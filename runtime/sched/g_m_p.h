@@ -65,8 +65,16 @@ struct eh_state {
   unsigned uncaught = 0;
 };
 
-// How an operation on which somebody waited ended. Written by the partner before it readies the waiter.
-enum class outcome : std::uint8_t { done, closed };
+// How an operation on which somebody waited ended: bits, of which who waited sees by one look that there are none. `closed` is the partner's, before it
+// readies the waiter; `seated` the waiter's own, for when it has a seat to leave (chan/chan.h); `lost` is written where the commit of a park
+// fails, and the waiter has not been waiting at all.
+enum class outcome : std::uint8_t { done = 0, closed = 1, seated = 2, lost = 4 };
+constexpr outcome operator|(outcome a, outcome b) {
+  return static_cast<outcome>(static_cast<std::uint8_t>(a) | static_cast<std::uint8_t>(b));
+}
+constexpr bool has(outcome o, outcome bit) {
+  return (static_cast<std::uint8_t>(o) & static_cast<std::uint8_t>(bit)) != 0;
+}
 
 // Somebody who waits: a goroutine, or an ordinary thread (sched/park.h). 64-byte aligned, so that a pointer to one leaves six
 // low and sixteen high bits of a word free. One cache line, all that a switch and a partner touch.
@@ -83,9 +91,9 @@ struct alignas(64) waiter {
   void* caught = nullptr;           // with ctx, unless `exceptions` is zero: eh_state::caught
   atomic<std::uint64_t> select{
       0};  // owner, and who claims it: of a select that waits (chan/wait_list.h), or a sleeper (sched/timer.h)
-  std::int32_t saved_errno = 0;                // with ctx
-  std::uint16_t exceptions = 0;                // with ctx: eh_state::uncaught + 1, or zero: no exception is handled or in flight
-  plain<outcome> result = outcome::done;       // the partner, before ready, if not `done`; who is woken sets it back
+  std::int32_t saved_errno = 0;  // with ctx
+  std::uint16_t exceptions = 0;  // with ctx: eh_state::uncaught + 1, or zero: no exception is handled or in flight
+  plain<outcome> result = outcome::done;       // see there; who is woken sets it back
   atomic<wait_reason> why{wait_reason::none};  // owner; relaxed: read by reports only
 };
 #if !defined(WEFT_SAVE_FPENV)

@@ -123,13 +123,18 @@ parked park_slow(M* m, biased_word& word, std::uint64_t expected, std::uint64_t 
   }
 }
 
-void park_lost(G* g) {
+parked finish_park_slow(waiter* w) {
+  const outcome r = w->result;
+  w->result = outcome::done;
+  if (!has(r, outcome::lost)) return has(r, outcome::seated) ? parked::rose_closed : parked::closed;
+  G* g = static_cast<G*>(w);
   M* m = self();
   if (m->section) os::empty(m->section);
   G* to = m->curg;
   come_back(m, to, g);
   g->why.store(wait_reason::none, relaxed);
   put_back(m, to);
+  return parked::no;
 }
 
 void ready_slow(waiter* w) {

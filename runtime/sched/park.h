@@ -30,22 +30,16 @@ struct thread_waiter : waiter {
   atomic<std::uint32_t> woken{0};
 };
 
-enum class parked : std::uint8_t { no, done, closed };
-
-// How a wait ended, for the one who waited.
-[[gnu::always_inline]] inline parked finish_park(waiter* w) {
-  if (w->result == outcome::done) [[likely]]
-    return parked::done;
-  w->result = outcome::done;
-  return parked::closed;
-}
+// How a wait ended. rose: as done, and rose_closed: as closed, and there is a seat to leave.
+enum class parked : std::uint8_t { no, done, closed, rose, rose_closed };
 
 // The slow halves.
 WEFT_API parked park_slow(M* m, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired,
                           wait_reason why, atomic<std::uint32_t>* done);
 WEFT_API parked park_slow(M* m, biased_word& word, std::uint64_t expected, std::uint64_t desired, wait_reason why);
-// The commit of the inlined park failed: `g` goes on, and what was to run instead goes back.
-WEFT_API void park_lost(G* g);
+// Of a w->result that is neither `done`, which it becomes, nor `seated`, which it stays until the seat is left. Was the park lost, then w goes on, and
+// who was to run instead goes back.
+WEFT_API parked finish_park_slow(waiter* w);
 WEFT_API void ready_slow(waiter* w);
 WEFT_API void nag_sysmon(P* p);
 WEFT_API void cooperate_slow();
@@ -69,6 +63,15 @@ WEFT_API void allow_switches(M* m) noexcept;
 }
 inline void unspend(P* p, std::int32_t cost) { p->budget.store(p->budget.load(relaxed) + cost, relaxed); }
 
+// How a wait ended, for the one who waited.
+[[gnu::always_inline]] inline parked finish_park(waiter* w) {
+  const outcome how = w->result;
+  if (how == outcome::done) [[likely]]
+    return parked::done;
+  if (how == outcome::seated) return parked::rose;
+  return finish_park_slow(w);
+}
+
 // park's frequent half: another goroutine is to run next, and the budget lasts. False: it has not been tried; the slow half is to.
 template <class Word>
 [[gnu::always_inline]] inline bool park_at_once([[maybe_unused]] M* m, [[maybe_unused]] Word& word,
@@ -77,16 +80,12 @@ template <class Word>
                                                 [[maybe_unused]] wait_reason why, [[maybe_unused]] parked& how) {
 #if !WEFT_COMPOSED_SWITCH
   P* p = m->p;
+  G* g = m->curg;
   if (!spend(p, limits::switch_cost)) [[likely]] {
     if (G* to = take_runnext(p)) [[likely]] {
-      G* g = m->curg;
       g->why.store(why, relaxed);
-      if (park_into(m, g, to, word, expected, desired)) [[likely]] {
-        how = finish_park(g);
-      } else {
-        park_lost(g);
-        how = parked::no;
-      }
+      park_into(m, p, g, to, word, expected, desired);
+      how = finish_park(g);
       return true;
     }
     unspend(p, limits::switch_cost);  // the slow half does

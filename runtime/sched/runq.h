@@ -147,7 +147,7 @@ struct oldest {
 [[gnu::always_inline]] inline oldest look(const P* p) {
   const std::uint64_t w = p->runq_head.load(relaxed);  // relaxed: a stale head fails the move
   const std::uint32_t h = head::of(w);
-  const std::uint32_t t = p->runq_tail.load(relaxed);                         // relaxed, both: the owner wrote it
+  const std::uint32_t t = p->runq_tail.load(relaxed);  // relaxed, both: the owner wrote it
   return {w, t, t == h ? nullptr : p->runq[h % capacity].load(relaxed)};
 }
 [[gnu::always_inline]] inline bool take(M* m, P* p, const oldest& first) {

@@ -227,7 +227,9 @@ bool park_into_scheduler(M* m, atomic<std::uint64_t>& word, std::uint64_t expect
 
 bool park_into_slow(M* m, G* to, biased_word& word, std::uint64_t expected, std::uint64_t desired) {
   G* g = m->curg;
-  if (park_into(m, g, to, word, expected, desired)) return true;
+  park_into(m, m->p, g, to, word, expected, desired);
+  if (!has(g->result, outcome::lost)) return true;
+  g->result = outcome::done;
   come_back(m, to, g);
   return false;
 }
@@ -237,9 +239,10 @@ bool park_into_scheduler(M* m, biased_word& word, std::uint64_t expected, std::u
   leave_thread(m, g);
   m->curg = nullptr;
   arch::context* mine = &g->ctx;
-  if (arch::switch_section_inline(mine, &m->g0, word.at.word.raw(), expected, desired,
-                                  m->section, guard_of(m->p)))
-    return true;
+  arch::switch_section_inline<result_at, static_cast<std::uint8_t>(outcome::lost)>(
+      mine, &m->g0, word.at.word.raw(), expected, desired, m->section, guard_of(m->p));
+  if (!has(g->result, outcome::lost)) return true;
+  g->result = outcome::done;
   enter_thread(m, g);
   return false;
 }

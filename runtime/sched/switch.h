@@ -63,27 +63,29 @@ bool park_into_scheduler(M* m, biased_word& word, std::uint64_t expected, std::u
 bool park_into_scheduler(M* m, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired,
                          atomic<std::uint32_t>* done);
 
-// park_into_slow, inlined, for g == m->curg; afterwards g is the goroutine that was given, come what may, and m is nobody. After
-// false m->curg is still `to`.
-[[gnu::always_inline]] inline bool park_into(M* m, G*& g, G* to, atomic<std::uint64_t>& word, std::uint64_t expected,
-                                             std::uint64_t desired) {
+// park_into_slow, inlined, for g == m->curg and p == m->p; afterwards g is the goroutine that was given, come what may, and m is nobody. Of a commit that failed
+// g->result says that the park is lost; m->curg is still `to` then.
+inline constexpr std::size_t result_at = offsetof(waiter, result);
+static_assert(sizeof(plain<outcome>) == 1 || WEFT_COMPOSED_SWITCH);
+
+[[gnu::always_inline]] inline void park_into(M* m, P*, G*& g, G* to, atomic<std::uint64_t>& word,
+                                             std::uint64_t expected, std::uint64_t desired) {
   leave_thread(m, g);
   enter_thread(m, to);
   arch::context* mine = &g->ctx;
-  bool parked = arch::switch_cas_inline(mine, &to->ctx, word.raw(), expected, desired);
+  arch::switch_cas_inline<result_at, static_cast<std::uint8_t>(outcome::lost)>(mine, &to->ctx, word.raw(), expected,
+                                                                               desired);
   g = static_cast<G*>(reinterpret_cast<waiter*>(mine));
-  return parked;
 }
 
-[[gnu::always_inline]] inline bool park_into(M* m, G*& g, G* to, biased_word& word, std::uint64_t expected,
+[[gnu::always_inline]] inline void park_into(M* m, P* p, G*& g, G* to, biased_word& word, std::uint64_t expected,
                                              std::uint64_t desired) {
   leave_thread(m, g);
   enter_thread(m, to);
   arch::context* mine = &g->ctx;
-  bool parked = arch::switch_section_inline(mine, &to->ctx, word.at.word.raw(), expected,
-                                            desired, m->section, guard_of(m->p));
+  arch::switch_section_inline<result_at, static_cast<std::uint8_t>(outcome::lost)>(
+      mine, &to->ctx, word.at.word.raw(), expected, desired, m->section, guard_of(p));
   g = static_cast<G*>(reinterpret_cast<waiter*>(mine));
-  return parked;
 }
 
 // g, which is m's current goroutine, goes to the tail of its P's ring, for which there is room, and `to` goes on.

@@ -200,9 +200,20 @@ struct unseen_rand {
 };
 
 UNSEEN void test_switch_inline(context* from, context* to) { arch::switch_inline(from, to); }
+// A context with the byte behind it by which the inlined forms say that the commit failed.
+struct spot : context {
+  std::uint8_t said = 0;
+};
+constexpr std::size_t said_at = sizeof(context);
+static_assert(sizeof(spot) > said_at);
+constexpr std::uint8_t lost = 0xa5;
+UNSEEN bool went(context* from) {
+  return __atomic_exchange_n(reinterpret_cast<std::uint8_t*>(from) + said_at, 0, __ATOMIC_RELAXED) != lost;
+}
 UNSEEN bool test_switch_cas_inline(context* from, context* to, std::uint64_t* word, std::uint64_t expected,
                                    std::uint64_t desired) {
-  return arch::switch_cas_inline(from, to, word, expected, desired);
+  arch::switch_cas_inline<said_at, lost>(from, to, word, expected, desired);
+  return went(from);
 }
 // A guarded word, and what goes with it. The kernel knows nothing of this slot, so nothing aborts the section.
 struct guarded {
@@ -214,7 +225,8 @@ struct guarded {
   std::uint64_t slot;
 };
 UNSEEN bool test_switch_section_inline(context* from, context* to, guarded* g) {
-  return arch::switch_section_inline(from, to, &g->word, g->expected, g->desired, &g->slot, g->mine);
+  arch::switch_section_inline<said_at, lost>(from, to, &g->word, g->expected, g->desired, &g->slot, g->mine);
+  return went(from);
 }
 UNSEEN void test_switch_store_inline(context* from, context* to, std::uint32_t* word, std::uint32_t value) {
   arch::switch_store_inline(from, to, word, value);
@@ -269,8 +281,8 @@ UNSEEN bool switch_with_patterns(form f, context* from, context* to, switcher& s
 }
 
 struct partner {
-  context main;
-  context other;
+  spot main;
+  spot other;
   switcher s;
   unseen_rand main_rand{1};
   unseen_rand other_rand{2};
@@ -318,7 +330,8 @@ TEST(arch_switch, the_cas_forms_commit_and_say_so) {
   word = ~std::uint64_t{0};
   p.visits = last;
   context* mine = &p.main;
-  EXPECT_TRUE(arch::switch_cas_inline(mine, &p.other, &word, ~std::uint64_t{0}, 0));
+  arch::switch_cas_inline<said_at, lost>(mine, &p.other, &word, ~std::uint64_t{0}, 0);
+  EXPECT_TRUE(went(mine));
   EXPECT_EQ(mine, &p.main);  // who is resumed is told who it is
   EXPECT_EQ(word, 0u);
   EXPECT_EQ(p.visits, last + 1);
@@ -326,7 +339,8 @@ TEST(arch_switch, the_cas_forms_commit_and_say_so) {
     guarded g{64 | flag, 7, 64 | flag, 80 | flag, 7, 99};
     p.visits = last;
     mine = &p.main;
-    EXPECT_TRUE(arch::switch_section_inline(mine, &p.other, &g.word, g.expected, g.desired, &g.slot, g.mine));
+    arch::switch_section_inline<said_at, lost>(mine, &p.other, &g.word, g.expected, g.desired, &g.slot, g.mine);
+    EXPECT_TRUE(went(mine));
     EXPECT_EQ(mine, &p.main);
     EXPECT_EQ(g.word, 80 | flag);
     EXPECT_EQ(g.guard, 7u);
@@ -351,8 +365,8 @@ TEST(arch_switch, a_section_is_described_as_the_kernel_asks) {
     std::uint32_t version, flags;
     std::uint64_t start, length, abort;
   };
-  context from;
-  context to;
+  spot from;
+  spot to;
   guarded g{64 | arch::bias_flag, 7, 64 | arch::bias_flag, 80 | arch::bias_flag, 8, 0};  // another's
   EXPECT_FALSE(test_switch_section_inline(&from, &to, &g));
   ASSERT_NE(g.slot, 0u);
@@ -502,7 +516,7 @@ TEST(arch_switch, nothing_above_the_top_is_written) {
 // Publish after saving. A computation wanders between two threads: it publishes itself by the commit of its switch, and whoever
 // sees the word takes it and resumes it at once, while the thread that it left is still in the load half.
 struct wanderer {
-  context self;
+  spot self;
   std::atomic<context*> host{nullptr};  // of the thread that runs it; written before it is resumed
   alignas(64) std::uint64_t word = 0;   // 0: taken. 1: to be had
   alignas(64) std::uint32_t small_word = 0;
@@ -524,7 +538,7 @@ UNSEEN void wanderer_hop(wanderer* w, std::uint64_t which) {
       break;
     case 1: {
       context* mine = &w->self;
-      (void)arch::switch_cas_inline(mine, host, &w->word, 0, 1);
+      arch::switch_cas_inline<said_at, lost>(mine, host, &w->word, 0, 1);
       break;
     }
     default:
@@ -590,8 +604,8 @@ TEST(arch_switch, a_context_may_be_resumed_by_another_thread_the_moment_it_is_pu
 
 #if defined(WEFT_SAVE_FPENV)
 struct rounding {
-  context main;
-  context other;
+  spot main;
+  spot other;
   switcher s;
   int seen = -1;
   form f = form::plain;

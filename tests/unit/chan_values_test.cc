@@ -229,8 +229,7 @@ TEST_P(chan_semantics, ring_positions_wrap) {
         const std::uint32_t base = mask - before;
         rt::chan_core& k = *c.core();
         k.word.store(rt::word::ring(rt::word::open, base, 0), relaxed);
-        for (std::uint32_t i = 0; i <= k.ring_mask; ++i)
-          core::at(k, base + i).turn.store(base + i, relaxed);
+        for (std::uint32_t i = 0; i <= k.ring_mask; ++i) core::at(k, base + i).turn.store(base + i, relaxed);
         int sent = 0;
         int received = 0;
         for (int round = 0; round < 40; ++round) {  // full, with three that wait, and empty
@@ -329,6 +328,43 @@ TEST_P(chan_semantics, an_iterator_over_values_that_can_only_be_moved) {
     int next = 0;
     for (auto&& v : c) EXPECT_EQ(*std::unique_ptr<int>(std::move(v)), next++);
     EXPECT_EQ(next, 10);
+  });
+}
+
+// Who waits at a ring's end, and finds the channel closed, waits as well as ever afterwards.
+TEST_P(chan_semantics, a_close_finds_who_waits_at_a_rings_end) {
+  run([] {
+    for (const bool two : {false, true}) {
+      auto c = make_chan<int>(1);
+      auto plain = make_chan<int>();
+      wait_group ended;
+      for (int k = 0; k < (two ? 2 : 1); ++k)
+        ended.go([c, plain] {
+          for (int i = 0; i < 3; ++i) {
+            EXPECT_FALSE(c.recv());
+            EXPECT_TRUE(plain.recv().has_value());  // as done, and not as closed
+          }
+        });
+      await_waiters(c, two ? 2 : 1);
+      c.close();
+      for (int i = 0; i < 3; ++i)
+        for (int k = 0; k < (two ? 2 : 1); ++k) plain.send(i);
+      ended.wait();
+
+      auto full = make_chan<int>(1);
+      full.send(0);
+      for (int k = 0; k < (two ? 2 : 1); ++k)
+        ended.go([full, plain] {
+          EXPECT_THROW(full.send(1), closed_channel);
+          plain.send(1);
+        });
+      await_waiters(full, two ? 2 : 1);
+      full.close();
+      for (int k = 0; k < (two ? 2 : 1); ++k) EXPECT_EQ(*plain.recv(), 1);
+      ended.wait();
+      EXPECT_EQ(*full.recv(), 0);
+      EXPECT_FALSE(full.recv());
+    }
   });
 }
 
