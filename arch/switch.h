@@ -62,10 +62,6 @@ struct context {
 #endif
 };
 
-// Builds the first frame of a computation at the top of a fresh stack, so that resuming `c` calls fn(arg) there. `top` need
-// not be aligned; some 32 bytes below it are used. fn must not return.
-void make_first_frame(context& c, void* top, void (*fn)(void*), void* arg);
-
 }  // namespace weft::arch
 
 extern "C" {

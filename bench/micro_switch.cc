@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "../arch/switch.h"
+#include "../arch/first_frame.h"
 
 #if defined(WEFT_HAVE_BOOST_CONTEXT)
 #include <boost/context/detail/fcontext.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Offsets that the assembler and the compiler must agree on. Read by switch.S (as plain defines) and by inline.h.
+// Offsets that the assembler and the compiler must agree on. Read by switch.S (as plain defines) and by first_frame.h.
 
 #pragma once
 
@@ -13,6 +13,8 @@
 #define WEFT_FIRST_ARG 0
 #define WEFT_FIRST_FN 8
 #define WEFT_FIRST_SIZE 16
+// What a thread starts with: all traps off, round to nearest.
+#define WEFT_FIRST_FPENV 0
 
 // The frame that weft_switch[_cas] pushes: x29, x30, x19-x28, d8-d15.
 #define WEFT_FRAME_SIZE 160

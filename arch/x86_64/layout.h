@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Offsets that the assembler and the compiler must agree on. Read by switch.S (as plain defines) and by inline.h.
+// Offsets that the assembler and the compiler must agree on. Read by switch.S (as plain defines) and by first_frame.h.
 
 #pragma once
 
@@ -13,6 +13,8 @@
 #define WEFT_FIRST_ARG 0
 #define WEFT_FIRST_FN 8
 #define WEFT_FIRST_SIZE 16
+// What a thread starts with (psABI, "Process Initialization"): all exceptions masked, round to nearest. mxcsr, and the x87 control word above it.
+#define WEFT_FIRST_FPENV 0x37f00001f80
 
 #if !defined(__ASSEMBLER__)
 #include <cstddef>

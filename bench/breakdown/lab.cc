@@ -14,6 +14,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "../../arch/first_frame.h"
 #include "../../runtime/sched/stamp.h"
 #include "half_switch.h"
 

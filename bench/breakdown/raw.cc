@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "../../arch/switch.h"
+#include "../../arch/first_frame.h"
 #include "../experiments.h"
 
 namespace bench::breakdown {

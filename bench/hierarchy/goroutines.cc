@@ -14,7 +14,7 @@
 
 #include <weft/weft.h>
 
-#include "../../arch/switch.h"
+#include "../../arch/first_frame.h"
 #include "../experiments.h"
 #include "inside_runtime.h"
 #include "row.h"

@@ -21,6 +21,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "../../arch/first_frame.h"
 #include "../base/check.h"
 #include "locals.h"
 #include "quiesce.h"
@@ -202,9 +203,7 @@ namespace {
   g->affinity.store(place, relaxed);
   g->started_at = started_at;
   g->saved_errno = 0;
-  g->exceptions = 0;
-  g->locals = nullptr;
-  g->name = nullptr;
+  // A dead G has no exceptions, no result, no locals and no name.
   g->closure = g;  // the room below ends here
   g->id.store(new_id(m->p), relaxed);
 }
@@ -294,8 +293,10 @@ void launch(M* m, G* g, void (*entry)(G*)) {
     // sysmon at what it overlooks; to that it is left while these are not worth a theft.
     P::parts& mine = *p->more;
     const std::uint32_t spare = waiting_here(p);
-    const bool now = spare % limits::help_every == 2 && !mine.thefts.in_doubt();
-    call_for_help(m->s, p, now ? spare : 0);
+    if (spare % limits::help_every == 2 && !mine.thefts.in_doubt())
+      call_for_help(m->s, p, spare);
+    else if (p->thieves)
+      tell_sysmon_of_waiting(p);
     if (mine.spawner != m->curg) {
       mine.spawner = m->curg;
       mine.spawned = 0;

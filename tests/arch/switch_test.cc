@@ -2,7 +2,7 @@
 //
 // The switch keeps its ledger (arch/switch.h): bare contexts, no scheduler. ThreadSanitizer is not told of these switches,
 // so the functions that take part are not instrumented.
-#include "arch/switch.h"
+#include "arch/first_frame.h"
 
 #include <gtest/gtest.h>
 

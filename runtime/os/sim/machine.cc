@@ -9,6 +9,8 @@
 #include <cstdio>
 #include <utility>
 
+#include "../../../arch/first_frame.h"
+
 namespace weft::sim {
 
 machine* the_machine = nullptr;
