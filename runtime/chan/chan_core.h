@@ -130,11 +130,11 @@ inline bool is_elsewhere(const M* m, const chan_core& c, std::uint64_t w) {
 // move_word's other half. False: look again, out of line: the word held something else, or the goroutine is to go elsewhere first.
 WEFT_API bool move_elsewhere(M* m, chan_core& c, std::uint64_t expected, std::uint64_t desired) noexcept;
 
-// The channel's word: sched/biased.h's move, for the inlined moves.
+// The channel's word: sched/biased.h's move, for the inlined moves, which have just read `expected`.
 template <flag Flag = flag::any>
 [[gnu::always_inline]] inline bool move_word(M* m, chan_core& c, std::uint64_t expected, std::uint64_t desired,
                                              std::memory_order ok, os::call_site s = os::call_site::here()) noexcept {
-  const moved how = move_if_mine<Flag>(m, c.word, expected, desired, ok, s);
+  const moved how = move_if_mine<Flag, seen::just_now>(m, c.word, expected, desired, ok, s);
   if (how == moved::ask) [[unlikely]]
     return move_elsewhere(m, c, expected, desired);
   return how == moved::yes;

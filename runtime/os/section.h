@@ -4,6 +4,8 @@
 // the guard, and the fence that the others need before they may take his place.
 //
 //   section_store      guard == mine and word == expected? then word = desired. Plain loads and a plain store
+//   section_overwrite  guard == mine? then word = desired: for who knows that the word is `expected` then (sched/biased.h, I5). So the word is not
+//                      looked at, nor acquired; the simulated machine looks
 //   section_exchange   the same by a compare-and-swap: for when several may change the word, as long as the guard stays what it is
 //   fence_sections     fence_heavy; and every section that another thread was halfway through is aborted
 //

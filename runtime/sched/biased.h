@@ -8,7 +8,7 @@
 //
 //   flag in the word   guard                 who moves the word
 //   clear              whatever it is        all, by a compare-and-swap. The guard is not looked at
-//   set                a P                   who holds that P, by section_store; the flag stays
+//   set                a P                   who holds that P, by section_store or section_overwrite; the flag stays
 //   set                unbiased              all, by section_exchange, which takes the flag along
 //   set                biasing, revoking     nobody. Each with a stamp
 //   set                locked_only           all, by a compare-and-swap, which takes the flag along; no bias any more, for good
@@ -22,6 +22,9 @@
 //       comes late with the flag sets it in front of whatever guard there is, and does no harm.
 //   I4  So a compare-and-swap, which expects no flag, a section_exchange and a section_store never change the word between another section's look
 //       at it and its store.
+//   I5  Only who holds P makes a guard name P. So if a section of theirs finds P there, it was there since they did, the word included: when they
+//       have read that, and nobody else has run on P since, it is what they read. Such a section need not look at the word (section_overwrite), and
+//       acquires nothing: what the word carries came to them with P, or with the bias (bias_to).
 //
 //   BIAS   who changes the guard              who moves the word, with the flag
 //          B1 guard = biasing, or revoking    M1 section begins: guard as expected?
@@ -44,7 +47,8 @@
 // taken back. A word that is used for one request, or from two Ps in turn, never gets any. (After 500 moves instead of 10,000: a thousand pairs at
 // P = 2, which are stolen now and then, 16 ns a switch instead of 11.)
 //
-// A P that has ended may still be named: then nobody holds it. A new one at the same address comes after it, and may as well have its bias.
+// A P that has ended may still be named: then nobody holds it. A new one at the same address comes after it, and may as well have its bias: all that
+// the old one's holders did came before the new one was made (I5).
 //
 // Rejected: a bias at birth to the P that makes the channel (each request that another P answers would pay a fence); never a second one
 // (a pair that was stolen once would be slow for good); no flag, but a look at the guard in each move: then a compare-and-swap needs a section as
@@ -56,7 +60,9 @@
 //   BIAS      B2                  M1 to M3                      the word as it was left; no section is left    biased.*
 //   SETTLED   a move, or the flag,  load_settled: seq_cst, and    none: of two that each move, and then look    go_chan.one_of_two_*,
 //             by seq_cst; B2        no other P's bias             at the other's word, one finds the other's   go_select.one_of_two_*
-//   the word's own: as in chan/chan_core.h. A section acquires and releases.
+//   GIVEN     a move              bias_to: acquire, whoever     what the word carries, for I5's sections           biased.orders_*,
+//                                 has set the flag                                                               planted.biased_word_*
+//   the word's own: as in chan/chan_core.h. A section acquires and releases; I5's releases.
 //
 // Sources: Kawachiya, Koseki, Onodera, "Lock Reservation" (2002); Russell, Detlefs, "Eliminating Synchronization-Related Atomic Operations with
 // Biased Locking and Bulk Rebiasing" (2006); Dice, Huang, Yang, "Asymmetric Dekker Synchronization". The use of rseq for it is weft's own.
@@ -90,16 +96,21 @@ enum class moved : std::uint8_t { yes, no, ask };
 // The flag in `desired`: any, or the same as in `expected`, which saves an instruction or two.
 enum class flag : std::uint8_t { any, same };
 
+// When the caller has read `expected` in the word: at some time, or since another goroutine, or a timer, could last have run on this P (I5), which
+// saves two more.
+enum class seen : std::uint8_t { once, just_now };
+
 // move's frequent half. ask: the word has a bias that is not the caller's, or a section was aborted; the rest is move_biased's.
-template <flag Flag = flag::any>
+template <flag Flag = flag::any, seen Seen = seen::once>
 [[gnu::always_inline]] inline moved move_if_mine(M* m, biased_word& w, std::uint64_t expected, std::uint64_t desired,
                                                  std::memory_order ok,
                                                  os::call_site s = os::call_site::here()) noexcept {
   if (expected & bias_flag) [[likely]] {
     if (!m) [[unlikely]]
       return moved::ask;
-    switch (os::section_store(m->section, w.at, guard_of(m->p), expected,
-                              Flag == flag::same ? desired : desired | bias_flag)) {
+    if constexpr (Flag != flag::same) desired |= bias_flag;
+    switch (Seen == seen::just_now ? os::section_overwrite(m->section, w.at, guard_of(m->p), expected, desired)
+                                   : os::section_store(m->section, w.at, guard_of(m->p), expected, desired)) {
       case os::section_result::done:
         return moved::yes;
       case os::section_result::differs:
@@ -118,10 +129,10 @@ template <flag Flag = flag::any>
 // Once the word has been moved nothing of w is touched: who sees it moved may end its life.
 // word: expected, which has been read there, flag and all -> desired; whatever flag that has. False: it held something else. `m`: the current M,
 // or null on an ordinary thread. `ok` is what a success needs at least; a failure orders nothing.
-template <flag Flag = flag::any>
+template <flag Flag = flag::any, seen Seen = seen::once>
 [[gnu::always_inline]] inline bool move(M* m, biased_word& w, std::uint64_t expected, std::uint64_t desired,
                                         std::memory_order ok, os::call_site s = os::call_site::here()) noexcept {
-  const moved how = move_if_mine<Flag>(m, w, expected, desired, ok, s);
+  const moved how = move_if_mine<Flag, Seen>(m, w, expected, desired, ok, s);
   if (how == moved::ask) [[unlikely]]
     return move_biased(m, w, expected, desired);
   return how == moved::yes;

@@ -157,7 +157,7 @@ struct oldest {
   // of 7.4.
   if (!p->thieves)
     p->runq_head.store(next, relaxed);
-  else if (!move<flag::same>(m, p->runq_head, first.head, next, relaxed))
+  else if (!move<flag::same, seen::just_now>(m, p->runq_head, first.head, next, relaxed))
     return false;
   prefetch(p, h, first.tail);
   return true;

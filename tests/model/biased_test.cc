@@ -2,6 +2,8 @@
 //
 // Biased words (sched/biased.h): no move is lost, whoever has the bias meanwhile; and what is written before a move is read behind the next.
 
+#include <gmock/gmock.h>
+
 #include <array>
 
 #include "model.h"
@@ -18,10 +20,11 @@ using weft_test::held_p;
 
 constexpr std::uint64_t one = 16;  // above kind and flag
 
+// By both kinds of section.
 void add(M* m, biased_word& w, int times, std::memory_order ok = relaxed) {
   for (int i = 0; i < times;) {
     const std::uint64_t v = w.load(relaxed);
-    if (move(m, w, v, v + one, ok)) ++i;
+    if (i % 2 == 0 ? move<flag::same, seen::just_now>(m, w, v, v + one, ok) : move(m, w, v, v + one, ok)) ++i;
   }
 }
 
@@ -81,6 +84,20 @@ TEST(biased, given_taken_and_forbidden) {
       100'000, {.spurious = 4});
 }
 
+// I5 is looked after: a section that overwrites what its owner has not read last is a failure.
+TEST(biased, a_section_that_overwrites_another_word_is_found) {
+  const sim::report r = sim::explore({.schedules = 10, .shrink = false, .expect_failure = true}, [] {
+    biased_word w(0);
+    held_p a;
+    bias_to(a.m(), w);
+    const std::uint64_t v = w.load(relaxed);
+    add(a.m(), w, 1);
+    (void)move<flag::same, seen::just_now>(a.m(), w, v, v + one, relaxed);
+  });
+  EXPECT_TRUE(r.failed);
+  EXPECT_THAT(r.message, testing::HasSubstr("overwrote"));
+}
+
 // A P goes from one M to another with all its biases.
 TEST(biased, goes_with_its_p) {
   check_some(
@@ -116,13 +133,13 @@ TEST(biased, orders_what_it_guards) {
         if (bias) bias_to(m, w);
         for (;;) {
           const std::uint64_t v = w.load(relaxed);
-          if ((v & ~bias_flag) == 0 && move(m, w, v, one, acquire)) break;
+          if ((v & ~bias_flag) == 0 && (move<flag::any, seen::just_now>(m, w, v, one, acquire))) break;
           sim::spin();
         }
         guarded = guarded + 1;
         for (;;) {
           const std::uint64_t v = w.load(relaxed);
-          if (move(m, w, v, 0, release)) break;
+          if (move<flag::any, seen::just_now>(m, w, v, 0, release)) break;
         }
       }
     };

@@ -4,6 +4,7 @@
 // and the model checker must find it. A bug is named by the text of its line, so that it survives edits around it; when the text is no
 // longer there the test says so. (tools/mutants does the same to every order there is.)
 
+#include <array>
 #include <fstream>
 #include <string>
 
@@ -345,6 +346,39 @@ void fetched_from_an_inbox() {
 TEST(planted, idle_inbox_is_emptied_by_a_relaxed_exchange) {
   must_find("runtime/sched/world.h", "p->inbox.exchange(nullptr, acquire)", "rmw", "relaxed", fetched_from_an_inbox,
             whole);
+}
+
+// A word with a bias, as a lock, which two Ps and a thread take from each other.
+
+void locked_by_a_biased_word() {
+  using namespace rt;
+  biased_word w(0);
+  std::array<weft_test::held_p, 2> p;
+  plain<int> guarded{0};
+  const auto use = [&](M* m, bool bias) {
+    if (bias) bias_to(m, w);
+    for (;;) {
+      const std::uint64_t v = w.load(relaxed);
+      if ((v & ~bias_flag) == 0 && (move<flag::any, seen::just_now>(m, w, v, 16, acquire))) break;
+      sim::spin();
+    }
+    guarded = guarded + 1;
+    while (!move<flag::any, seen::just_now>(m, w, w.load(relaxed), 0, release)) {
+    }
+  };
+  sim::thread second([&] { use(p[1].m(), true); });
+  sim::thread third([&] { use(nullptr, false); });
+  use(p[0].m(), true);
+  second.join();
+  third.join();
+  sim::require(guarded == 3, "two were in at once");
+}
+TEST(planted, biased_word_is_not_acquired_with_the_bias) {
+  must_find("runtime/sched/biased.cc", "std::uint64_t v = w.load(acquire);", "load", "relaxed",
+            locked_by_a_biased_word);
+}
+TEST(planted, biased_word_is_given_without_its_fence) {
+  must_find("runtime/sched/biased.cc", "fence_failed();  // B2", "fence_of_all", "drop", locked_by_a_biased_word);
 }
 
 // Reclamation.

@@ -103,6 +103,57 @@ aborted:
   return section_result::aborted;
 }
 
+[[gnu::always_inline]] inline section_result section_overwrite([[maybe_unused]] section_slot* slot,
+                                                               [[maybe_unused]] guarded_word& w,
+                                                               [[maybe_unused]] std::uint64_t mine, std::uint64_t,
+                                                               [[maybe_unused]] std::uint64_t desired) {
+#if WEFT_SECTIONS
+#if defined(__x86_64__)
+  asm goto(WEFT_SECTION_DESCRIPTOR("70", "11f", "12f", "13f")
+           "leaq 70b(%%rip), %%rcx\n\t"
+           "movq %%rcx, (%[slot])\n\t"
+           "11:\n\t"
+           "cmpq %[mine], 8(%[word])\n\t"
+           "jne %l[aborted]\n\t"
+           "movq %[desired], (%[word])\n\t"
+           "12:\n\t"
+           "movq $0, (%[slot])\n\t"
+           ".pushsection .text.unlikely.weft_section, \"ax?\"\n\t" WEFT_SECTION_SIGNATURE
+           "13:\n\t"
+           "jmp %l[aborted]\n\t"
+           ".popsection\n\t"
+           :
+           : [slot] "r"(slot), [mine] "r"(mine), [word] "r"(w.word.raw()), [desired] "r"(desired)
+           : "rcx", "cc", "memory"
+           : aborted);
+#else
+  asm goto(WEFT_SECTION_DESCRIPTOR("70", "11f", "12f", "13f")
+           "adrp x9, 70b\n\t"
+           "add x9, x9, :lo12:70b\n\t"
+           "str x9, [%[slot]]\n\t"
+           "11:\n\t"
+           "ldr x9, [%[word], #8]\n\t"
+           "cmp x9, %[mine]\n\t"
+           "b.ne %l[aborted]\n\t"
+           "stlr %[desired], [%[word]]\n\t"
+           "12:\n\t"
+           "str xzr, [%[slot]]\n\t"
+           ".pushsection .text.unlikely.weft_section, \"ax?\"\n\t" WEFT_SECTION_SIGNATURE
+           "13:\n\t"
+           "b %l[aborted]\n\t"
+           ".popsection\n\t"
+           :
+           : [slot] "r"(slot), [mine] "r"(mine), [word] "r"(w.word.raw()), [desired] "r"(desired)
+           : "x9", "cc", "memory"
+           : aborted);
+#endif
+  return section_result::done;
+aborted:
+  empty(slot);
+#endif
+  return section_result::aborted;
+}
+
 // Rare, and so out of line.
 section_result section_exchange(section_slot* slot, guarded_word& w, std::uint64_t mine, std::uint64_t expected,
                                 std::uint64_t desired) noexcept;

@@ -493,15 +493,16 @@ bool fence_of_all_sections(site s) noexcept {
 }
 
 os::section_result section(os::guarded_word& w, std::uint64_t mine, std::uint64_t expected, std::uint64_t desired,
-                           bool exchange, site s) noexcept {
+                           section_commit by, site s) noexcept {
   using enum os::section_result;
+  const bool exchange = by == section_commit::exchange;
   if (!inside || !os::sections) return aborted;
   machine& m = *the_machine;
   vthread& t = *m.now;
   t.aborted = false;
   if (w.guard.load(relaxed, s) != mine)
     return aborted;  // relaxed, as arch's and section_impl.h's: BIAS is by the fences
-  if (!exchange && w.word.load(acquire, s) != expected) return differs;
+  if (by == section_commit::store && w.word.load(acquire, s) != expected) return differs;
   // The commit: from the look at whether it is aborted to the store nobody else gets in.
   m.point({exchange ? what::cas : what::store, w.word.raw(), true, false}, s);
   if (m.spurious_left > 0 && m.choose(decision::abort, 2) != 0) {
@@ -509,6 +510,8 @@ os::section_result section(os::guarded_word& w, std::uint64_t mine, std::uint64_
     t.aborted = true;
   }
   if (t.aborted) return aborted;
+  if (by == section_commit::overwrite && peek(w.word.raw(), sizeof w.word) != expected)
+    m.fail("a section at " + where(s) + " overwrote another word than its owner had read");
   m.undivided = true;
   bool stored = true;
   if (exchange)

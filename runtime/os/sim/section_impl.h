@@ -10,8 +10,9 @@ namespace weft {
 namespace sim {
 
 bool fence_of_all_sections(site s) noexcept;
+enum class section_commit : std::uint8_t { store, overwrite, exchange };
 os::section_result section(os::guarded_word& w, std::uint64_t mine, std::uint64_t expected, std::uint64_t desired,
-                           bool exchange, site s) noexcept;
+                           section_commit by, site s) noexcept;
 
 }  // namespace sim
 
@@ -37,11 +38,16 @@ section_slot* section_slot_of_thread() noexcept;
 
 inline section_result section_store(section_slot*, guarded_word& w, std::uint64_t mine, std::uint64_t expected,
                                     std::uint64_t desired, sim::site s = sim::site::here()) {
-  return sim::section(w, mine, expected, desired, false, s);
+  return sim::section(w, mine, expected, desired, sim::section_commit::store, s);
+}
+// That the word holds something else is a failure.
+inline section_result section_overwrite(section_slot*, guarded_word& w, std::uint64_t mine, std::uint64_t expected,
+                                        std::uint64_t desired, sim::site s = sim::site::here()) {
+  return sim::section(w, mine, expected, desired, sim::section_commit::overwrite, s);
 }
 inline section_result section_exchange(section_slot*, guarded_word& w, std::uint64_t mine, std::uint64_t expected,
                                        std::uint64_t desired, sim::site s = sim::site::here()) noexcept {
-  return sim::section(w, mine, expected, desired, true, s);
+  return sim::section(w, mine, expected, desired, sim::section_commit::exchange, s);
 }
 
 }  // namespace os
