@@ -63,11 +63,12 @@ bool park_into_scheduler(M* m, biased_word& word, std::uint64_t expected, std::u
 bool park_into_scheduler(M* m, atomic<std::uint64_t>& word, std::uint64_t expected, std::uint64_t desired,
                          atomic<std::uint32_t>* done);
 
-// park_into_slow, inlined, for g == m->curg and p == m->p; afterwards g is the goroutine that was given, come what may, and m is nobody. Of a commit that failed
-// g->result says that the park is lost; m->curg is still `to` then.
+// Where the inlined switch says that its commit failed.
 inline constexpr std::size_t result_at = offsetof(waiter, result);
 static_assert(sizeof(plain<outcome>) == 1 || WEFT_COMPOSED_SWITCH);
 
+// park_into_slow, inlined, for g == m->curg and p == m->p; afterwards g is the goroutine that was given, come what may, and m is nobody. Of a commit
+// that failed g->result says that the park is lost; m->curg is still `to` then.
 [[gnu::always_inline]] inline void park_into(M* m, P*, G*& g, G* to, atomic<std::uint64_t>& word,
                                              std::uint64_t expected, std::uint64_t desired) {
   leave_thread(m, g);
