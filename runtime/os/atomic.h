@@ -15,6 +15,8 @@
 // Between any fence_light() of one thread and any fence_heavy() of another the guarantee is that of two seq_cst fences.
 // Where the kernel has no membarrier, or with -Dasymmetric=false, both are ordinary seq_cst fences.
 //
+// os::take_alone(a, n): a is n less, by the only thread that writes it: a load and a store, relaxed both. True: a is negative now.
+//
 // os::only_thread(): there is none to be ordered against. Never so in the simulated machine.
 //
 // ThreadSanitizer does not model stand-alone fences. All data that goes with them is itself atomic, so it has nothing to miss.

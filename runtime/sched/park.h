@@ -48,19 +48,8 @@ WEFT_API void cooperate_slow();
 WEFT_API void hold_switches(M* m) noexcept;
 WEFT_API void allow_switches(M* m) noexcept;
 
-// Takes `cost` from p's budget. True: it is spent. Owner only; a load and a store, no RMW, but where the processor has both in one instruction: three
-// fewer for each call of the runtime.
-[[gnu::always_inline]] inline bool spend(P* p, std::int32_t cost) {
-#if defined(__x86_64__) && !defined(WEFT_SIM) && !WEFT_TSAN && !WEFT_ASAN
-  bool spent;
-  asm volatile("subl %[cost], %[budget]" : [budget] "+m"(*p->budget.raw()), "=@ccs"(spent) : [cost] "ri"(cost));
-  return spent;
-#else
-  const std::int32_t left = p->budget.load(relaxed) - cost;
-  p->budget.store(left, relaxed);
-  return left < 0;
-#endif
-}
+// Takes `cost` from p's budget. True: it is spent. Owner only.
+[[gnu::always_inline]] inline bool spend(P* p, std::int32_t cost) { return os::take_alone(p->budget, cost); }
 inline void unspend(P* p, std::int32_t cost) { p->budget.store(p->budget.load(relaxed) + cost, relaxed); }
 
 // How a wait ended, for the one who waited.

@@ -84,6 +84,19 @@ inline void fence_light() {
 // store nothing may be called. Not where a child process may share the memory.
 inline bool only_thread() noexcept { return __libc_single_threaded != 0; }
 
+// One instruction, and not a locked one: three fewer for each call of the runtime.
+[[gnu::always_inline]] inline bool take_alone(atomic<std::int32_t>& from, std::int32_t n) noexcept {
+#if defined(__x86_64__) && !WEFT_TSAN && !WEFT_ASAN
+  bool negative;
+  asm volatile("subl %[n], %[from]" : [from] "+m"(*from.raw()), "=@ccs"(negative) : [n] "ri"(n));
+  return negative;
+#else
+  const std::int32_t left = from.load(relaxed) - n;
+  from.store(left, relaxed);
+  return left < 0;
+#endif
+}
+
 // For the simulated machine's eyes only: plain memory that several threads use in turn is read, or written, here.
 inline void plain_read(const void*) {}
 inline void plain_write(const void*) {}

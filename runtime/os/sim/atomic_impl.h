@@ -120,6 +120,11 @@ extern bool asymmetric_fences;  // may be switched off for a simulation (explore
 inline void fence_heavy(sim::site s = sim::site::here()) { sim::fence_of_all(s); }
 inline void fence_full(sim::site s = sim::site::here()) { sim::fence(std::memory_order_seq_cst, s); }
 constexpr bool only_thread() noexcept { return false; }
+inline bool take_alone(atomic<std::int32_t>& from, std::int32_t n, sim::site s = sim::site::here()) noexcept {
+  const std::int32_t left = from.load(std::memory_order_relaxed, s) - n;
+  from.store(left, std::memory_order_relaxed, s);
+  return left < 0;
+}
 inline void fence_light(sim::site s = sim::site::here()) {
   if (!asymmetric_fences) fence_full(s);
 }
