@@ -6,6 +6,7 @@
 
 #include <array>
 
+#include "late_flag.h"
 #include "model.h"
 #include "runtime/sched/biased.h"
 #include "runtime/weft/weft.h"
@@ -20,11 +21,15 @@ using weft_test::held_p;
 
 constexpr std::uint64_t one = 16;  // above kind and flag
 
-// By both kinds of section.
+// By a section that looks at the word, or by one that does not.
+bool move_by(bool blind, M* m, biased_word& w, std::uint64_t expected, std::uint64_t desired, std::memory_order ok) {
+  return blind ? move<flag::any, seen::just_now>(m, w, expected, desired, ok) : move(m, w, expected, desired, ok);
+}
+
 void add(M* m, biased_word& w, int times, std::memory_order ok = relaxed) {
   for (int i = 0; i < times;) {
     const std::uint64_t v = w.load(relaxed);
-    if (i % 2 == 0 ? move<flag::same, seen::just_now>(m, w, v, v + one, ok) : move(m, w, v, v + one, ok)) ++i;
+    if (move_by(i % 2 == 0, m, w, v, v + one, ok)) ++i;
   }
 }
 
@@ -124,7 +129,7 @@ TEST(biased, goes_with_its_p) {
 
 // The word as a lock: what is done under it is known to the next one, with the bias or without.
 TEST(biased, orders_what_it_guards) {
-  const auto body = [](int each) {
+  const auto body = [](int each, bool blind) {
     biased_word w(0);
     std::array<held_p, 2> p;
     plain<int> guarded{0};
@@ -133,13 +138,13 @@ TEST(biased, orders_what_it_guards) {
         if (bias) bias_to(m, w);
         for (;;) {
           const std::uint64_t v = w.load(relaxed);
-          if ((v & ~bias_flag) == 0 && (move<flag::any, seen::just_now>(m, w, v, one, acquire))) break;
+          if ((v & ~bias_flag) == 0 && move_by(blind, m, w, v, one, acquire)) break;
           sim::spin();
         }
         guarded = guarded + 1;
         for (;;) {
           const std::uint64_t v = w.load(relaxed);
-          if (move<flag::any, seen::just_now>(m, w, v, 0, release)) break;
+          if (move_by(blind, m, w, v, 0, release)) break;
         }
       }
     };
@@ -150,9 +155,13 @@ TEST(biased, orders_what_it_guards) {
     third.join();
     sim::require(guarded == 3 * each, "two were in at once");
   };
-  check_some([&] { body(1); }, 100'000);
-  check_some([&] { body(2); }, 50'000);
+  for (const bool blind : {false, true}) {
+    check_some([&] { body(1, blind); }, 100'000);
+    check_some([&] { body(2, blind); }, 50'000);
+  }
 }
+
+TEST(biased, a_flag_that_comes_late) { check_some(weft_test::late_flag, 100'000); }
 
 // Not in vain: in some runs a channel of two goroutines gets a bias, and in some another P takes it back.
 TEST(biased, channels_of_goroutines_have_it_and_lose_it) {

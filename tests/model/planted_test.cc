@@ -8,6 +8,7 @@
 #include <fstream>
 #include <string>
 
+#include "late_flag.h"
 #include "model.h"
 #include "runtime/sched/deque.h"
 #include "runtime/sched/quiesce.h"
@@ -376,6 +377,10 @@ void locked_by_a_biased_word() {
 TEST(planted, biased_word_is_not_acquired_with_the_bias) {
   must_find("runtime/sched/biased.cc", "std::uint64_t v = w.load(acquire);", "load", "relaxed",
             locked_by_a_biased_word);
+}
+TEST(planted, biased_word_is_not_acquired_where_another_sets_the_flag) {
+  must_find("runtime/sched/biased.cc", "w.at.word.compare_exchange_weak(v, v | bias_flag", "cas", "fail:relaxed",
+            weft_test::late_flag);
 }
 TEST(planted, biased_word_is_given_without_its_fence) {
   must_find("runtime/sched/biased.cc", "fence_failed();  // B2", "fence_of_all", "drop", locked_by_a_biased_word);
