@@ -91,8 +91,8 @@ inline bool only_thread() noexcept { return __libc_single_threaded != 0; }
   asm volatile("subl %[n], %[from]" : [from] "+m"(*from.raw()), "=@ccs"(negative) : [n] "ri"(n));
   return negative;
 #else
-  const std::int32_t left = from.load(relaxed) - n;
-  from.store(left, relaxed);
+  const std::int32_t left = from.load(std::memory_order_relaxed) - n;
+  from.store(left, std::memory_order_relaxed);
   return left < 0;
 #endif
 }
