@@ -264,6 +264,19 @@ struct typed_chan {
     return true;
   }
 
+  // Waits as the only one, by `lone`; in a ring's channel with that seat, which is left behind. `no`: has not waited.
+  [[gnu::always_inline]] static parked wait_alone(M* m, chan_core* c, std::uint64_t w, std::uint64_t lone,
+                                                  select_seat* const& seat, void* slot, wait_reason why) {
+    m->curg->slot = slot;
+    const parked how = park_by_word(m, *c, w, lone, why);
+    if (how == parked::done) [[likely]]
+      return how;
+    // Who has waited does not touch the channel again: it may be gone.
+    if (how >= parked::rose || (how == parked::no && c->capacity != 0)) leave_lone_seat(seat);
+    if (how == parked::rose) return parked::done;
+    return how == parked::rose_closed ? parked::closed : how;
+  }
+
   // True: sent. False: closed.
   [[gnu::always_inline]] static bool send(chan_core* c, T* from) {
     M* m = self();
@@ -293,13 +306,9 @@ struct typed_chan {
           return true;
       }
       if (lone != 0) [[likely]] {
-        m->curg->slot = from;
-        const parked how = park_by_word(m, *c, w, lone, wait_reason::chan_send);
-        if (how == parked::done) [[likely]]
-          return true;
-        // Who has waited does not touch the channel again: it may be gone.
-        if (how >= parked::rose || (how == parked::no && c->capacity != 0)) leave_lone_seat(seat);
-        if (how != parked::no) return how == parked::rose;
+        const parked how = wait_alone(m, c, w, lone, seat, from, wait_reason::chan_send);
+        if (how != parked::no) [[likely]]
+          return how == parked::done;
       }
     }
     return send_slow(c, from, true, true) == chan_result::done;
@@ -334,13 +343,9 @@ struct typed_chan {
           return true;
       }
       if (lone != 0) [[likely]] {
-        m->curg->slot = to;
-        const parked how = park_by_word(m, *c, w, lone, wait_reason::chan_receive);
-        if (how == parked::done) [[likely]]
-          return true;
-        // Who has waited does not touch the channel again: it may be gone.
-        if (how >= parked::rose || (how == parked::no && c->capacity != 0)) leave_lone_seat(seat);
-        if (how != parked::no) return how == parked::rose;
+        const parked how = wait_alone(m, c, w, lone, seat, to, wait_reason::chan_receive);
+        if (how != parked::no) [[likely]]
+          return how == parked::done;
       }
     }
     return receive_slow(c, to, true, true) == chan_result::done;

@@ -41,58 +41,66 @@ struct call_site {
   return w.word.compare_exchange_strong(expected, desired, ok, relaxed);
 }
 
+// A section whose commit is a plain store; in between it may look at the word.
+// clang-format off
+#if defined(__x86_64__)
+#define WEFT_SECTION_LOOK \
+  "cmpq %[expected], (%[word])\n\t" \
+  "jne %l[differs]\n\t"
+#define WEFT_SECTION(look) \
+  WEFT_SECTION_DESCRIPTOR("70", "11f", "12f", "13f") \
+  "leaq 70b(%%rip), %%rcx\n\t" \
+  "movq %%rcx, (%[slot])\n\t" \
+  "11:\n\t" \
+  "cmpq %[mine], 8(%[word])\n\t" \
+  "jne %l[aborted]\n\t" \
+  look \
+  "movq %[desired], (%[word])\n\t" \
+  "12:\n\t" \
+  "movq $0, (%[slot])\n\t" \
+  ".pushsection .text.unlikely.weft_section, \"ax?\"\n\t" WEFT_SECTION_SIGNATURE \
+  "13:\n\t" \
+  "jmp %l[aborted]\n\t" \
+  ".popsection\n\t"
+#define WEFT_SECTION_SCRATCH "rcx"
+#else
+#define WEFT_SECTION_LOOK \
+  "ldar x9, [%[word]]\n\t" \
+  "cmp x9, %[expected]\n\t" \
+  "b.ne %l[differs]\n\t"
+#define WEFT_SECTION(look) \
+  WEFT_SECTION_DESCRIPTOR("70", "11f", "12f", "13f") \
+  "adrp x9, 70b\n\t" \
+  "add x9, x9, :lo12:70b\n\t" \
+  "str x9, [%[slot]]\n\t" \
+  "11:\n\t" \
+  "ldr x9, [%[word], #8]\n\t" \
+  "cmp x9, %[mine]\n\t" \
+  "b.ne %l[aborted]\n\t" \
+  look \
+  "stlr %[desired], [%[word]]\n\t" \
+  "12:\n\t" \
+  "str xzr, [%[slot]]\n\t" \
+  ".pushsection .text.unlikely.weft_section, \"ax?\"\n\t" WEFT_SECTION_SIGNATURE \
+  "13:\n\t" \
+  "b %l[aborted]\n\t" \
+  ".popsection\n\t"
+#define WEFT_SECTION_SCRATCH "x9"
+#endif
+// clang-format on
+
 [[gnu::always_inline]] inline section_result section_store([[maybe_unused]] section_slot* slot,
                                                            [[maybe_unused]] guarded_word& w,
                                                            [[maybe_unused]] std::uint64_t mine,
                                                            [[maybe_unused]] std::uint64_t expected,
                                                            [[maybe_unused]] std::uint64_t desired) {
 #if WEFT_SECTIONS
-#if defined(__x86_64__)
-  asm goto(WEFT_SECTION_DESCRIPTOR("70", "11f", "12f", "13f")
-           "leaq 70b(%%rip), %%rcx\n\t"
-           "movq %%rcx, (%[slot])\n\t"
-           "11:\n\t"
-           "cmpq %[mine], 8(%[word])\n\t"
-           "jne %l[aborted]\n\t"
-           "cmpq %[expected], (%[word])\n\t"
-           "jne %l[differs]\n\t"
-           "movq %[desired], (%[word])\n\t"
-           "12:\n\t"
-           "movq $0, (%[slot])\n\t"
-           ".pushsection .text.unlikely.weft_section, \"ax?\"\n\t" WEFT_SECTION_SIGNATURE
-           "13:\n\t"
-           "jmp %l[aborted]\n\t"
-           ".popsection\n\t"
-           :
-           : [slot] "r"(slot), [mine] "r"(mine), [word] "r"(w.word.raw()), [expected] "r"(expected),
-             [desired] "r"(desired)
-           : "rcx", "cc", "memory"
-           : differs, aborted);
-#else
-  asm goto(WEFT_SECTION_DESCRIPTOR("70", "11f", "12f", "13f")
-           "adrp x9, 70b\n\t"
-           "add x9, x9, :lo12:70b\n\t"
-           "str x9, [%[slot]]\n\t"
-           "11:\n\t"
-           "ldr x9, [%[word], #8]\n\t"
-           "cmp x9, %[mine]\n\t"
-           "b.ne %l[aborted]\n\t"
-           "ldar x9, [%[word]]\n\t"
-           "cmp x9, %[expected]\n\t"
-           "b.ne %l[differs]\n\t"
-           "stlr %[desired], [%[word]]\n\t"
-           "12:\n\t"
-           "str xzr, [%[slot]]\n\t"
-           ".pushsection .text.unlikely.weft_section, \"ax?\"\n\t" WEFT_SECTION_SIGNATURE
-           "13:\n\t"
-           "b %l[aborted]\n\t"
-           ".popsection\n\t"
-           :
-           : [slot] "r"(slot), [mine] "r"(mine), [word] "r"(w.word.raw()), [expected] "r"(expected),
-             [desired] "r"(desired)
-           : "x9", "cc", "memory"
-           : differs, aborted);
-#endif
+  asm goto(
+      WEFT_SECTION(WEFT_SECTION_LOOK)
+      :
+      : [slot] "r"(slot), [mine] "r"(mine), [word] "r"(w.word.raw()), [expected] "r"(expected), [desired] "r"(desired)
+      : WEFT_SECTION_SCRATCH, "cc", "memory"
+      : differs, aborted);
   return section_result::done;
 differs:
   empty(slot);
@@ -108,45 +116,11 @@ aborted:
                                                                [[maybe_unused]] std::uint64_t mine, std::uint64_t,
                                                                [[maybe_unused]] std::uint64_t desired) {
 #if WEFT_SECTIONS
-#if defined(__x86_64__)
-  asm goto(WEFT_SECTION_DESCRIPTOR("70", "11f", "12f", "13f")
-           "leaq 70b(%%rip), %%rcx\n\t"
-           "movq %%rcx, (%[slot])\n\t"
-           "11:\n\t"
-           "cmpq %[mine], 8(%[word])\n\t"
-           "jne %l[aborted]\n\t"
-           "movq %[desired], (%[word])\n\t"
-           "12:\n\t"
-           "movq $0, (%[slot])\n\t"
-           ".pushsection .text.unlikely.weft_section, \"ax?\"\n\t" WEFT_SECTION_SIGNATURE
-           "13:\n\t"
-           "jmp %l[aborted]\n\t"
-           ".popsection\n\t"
+  asm goto(WEFT_SECTION("")
            :
            : [slot] "r"(slot), [mine] "r"(mine), [word] "r"(w.word.raw()), [desired] "r"(desired)
-           : "rcx", "cc", "memory"
+           : WEFT_SECTION_SCRATCH, "cc", "memory"
            : aborted);
-#else
-  asm goto(WEFT_SECTION_DESCRIPTOR("70", "11f", "12f", "13f")
-           "adrp x9, 70b\n\t"
-           "add x9, x9, :lo12:70b\n\t"
-           "str x9, [%[slot]]\n\t"
-           "11:\n\t"
-           "ldr x9, [%[word], #8]\n\t"
-           "cmp x9, %[mine]\n\t"
-           "b.ne %l[aborted]\n\t"
-           "stlr %[desired], [%[word]]\n\t"
-           "12:\n\t"
-           "str xzr, [%[slot]]\n\t"
-           ".pushsection .text.unlikely.weft_section, \"ax?\"\n\t" WEFT_SECTION_SIGNATURE
-           "13:\n\t"
-           "b %l[aborted]\n\t"
-           ".popsection\n\t"
-           :
-           : [slot] "r"(slot), [mine] "r"(mine), [word] "r"(w.word.raw()), [desired] "r"(desired)
-           : "x9", "cc", "memory"
-           : aborted);
-#endif
   return section_result::done;
 aborted:
   empty(slot);
