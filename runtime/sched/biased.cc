@@ -106,7 +106,7 @@ void bias_to(M* m, biased_word& w) noexcept {
   if (!os::sections || !w.at.guard.compare_exchange_strong(g, mine, relaxed, relaxed)) return;
   if (!os::fence_sections()) fence_failed();  // B2
   // I3
-  // GIVEN acquire <- a move: where another has set the flag, there is no exchange of ours
+  // GIVEN acquire <- a move, here and where the exchange fails: where another has set the flag, there is none of ours. Carries what the word names
   std::uint64_t v = w.load(acquire);
   // SETTLED: who reads no flag has read before this, and what we read after our moves, which are plain stores, comes after it
   while (!(v & bias_flag) && !w.at.word.compare_exchange_weak(v, v | bias_flag, seq_cst, acquire)) {

@@ -20,8 +20,8 @@
 //       that all the time, as stamps do not repeat: all sections that had found another one are over.
 //   I3  The flag is set, before the guard names a P, by who wrote `biasing`: and stays while it does, as then only that P's moves succeed. One that
 //       comes late with the flag sets it in front of whatever guard there is, and does no harm.
-//   I4  So a compare-and-swap, which expects no flag, a section_exchange and a section_store never change the word between another section's look
-//       at it and its store.
+//   I4  So a compare-and-swap, which expects no flag, a section_exchange, a section_store and a section_overwrite never change the word between
+//       another section's look at it and its store.
 //   I5  Only who holds P makes a guard name P. So if a section of theirs finds P there, it was there since they did, the word included: when they
 //       have read that, and nobody else has run on P since, it is what they read. Such a section need not look at the word (section_overwrite), and
 //       acquires nothing: what the word carries came to them with P, or with the bias (bias_to).
@@ -62,7 +62,8 @@
 //             by seq_cst; B2        no other P's bias             at the other's word, one finds the other's   go_select.one_of_two_*
 //   GIVEN     a move              bias_to: acquire, whoever     what the word carries, for I5's sections           biased.orders_*,
 //                                 has set the flag                                                               planted.biased_word_*
-//   the word's own: as in chan/chan_core.h. A section acquires and releases; I5's releases.
+//   the word's own: as in chan/chan_core.h. A section acquires and releases; I5's releases. (A move that asks for less than release carries on
+//   what those before it have released, as each exchange does.)
 //
 // Sources: Kawachiya, Koseki, Onodera, "Lock Reservation" (2002); Russell, Detlefs, "Eliminating Synchronization-Related Atomic Operations with
 // Biased Locking and Bulk Rebiasing" (2006); Dice, Huang, Yang, "Asymmetric Dekker Synchronization". The use of rseq for it is weft's own.
@@ -105,6 +106,7 @@ template <flag Flag = flag::any, seen Seen = seen::once>
 [[gnu::always_inline]] inline moved move_if_mine(M* m, biased_word& w, std::uint64_t expected, std::uint64_t desired,
                                                  std::memory_order ok,
                                                  os::call_site s = os::call_site::here()) noexcept {
+  // GIVEN release, here and below -> acquire in bias_to. Weaker, the next one to have the bias would use what the word carries, unseen.
   if (expected & bias_flag) [[likely]] {
     if (!m) [[unlikely]]
       return moved::ask;
