@@ -106,7 +106,7 @@ inline constexpr std::size_t smr_batch = real_or_sim<std::size_t>(32, 2);
 // Small blocks of each size that a P keeps for reuse (sched/block_cache.h).
 inline constexpr std::uint32_t blocks_kept = real_or_sim(32U, 2U);
 
-// A buffered channel's ring has at least so many slots, if they take no more bytes than that (chan/chan.h).
+// A buffered channel's ring has at least so many slots, if they take no more bytes than that (chan/typed_chan.h).
 inline constexpr std::size_t ring_slots = real_or_sim<std::size_t>(8, 2);
 inline constexpr std::size_t ring_bytes = 256;
 

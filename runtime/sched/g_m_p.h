@@ -66,7 +66,7 @@ struct eh_state {
 };
 
 // How an operation on which somebody waited ended: bits, of which who waited sees by one look that there are none. `closed` is the partner's, before it
-// readies the waiter; `seated` the waiter's own, for when it has a seat to leave (chan/chan.h); `lost` is written where the commit of a park
+// readies the waiter; `seated` the waiter's own, for when it has a seat to leave (chan/typed_chan.h); `lost` is written where the commit of a park
 // fails, and the waiter has not been waiting at all.
 enum class outcome : std::uint8_t { done = 0, closed = 1, seated = 2, lost = 4 };
 constexpr outcome operator|(outcome a, outcome b) {

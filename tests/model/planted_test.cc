@@ -241,7 +241,7 @@ void through_a_buffer() {
   s.join();
 }
 TEST(planted, chan_full_slot_by_a_relaxed_store) {
-  must_find("runtime/chan/chan.h", "RING-FULL release -> acquire by who empties it", "store", "relaxed",
+  must_find("runtime/chan/typed_chan.h", "RING-FULL release -> acquire by who empties it", "store", "relaxed",
             through_a_buffer);
 }
 TEST(planted, chan_partner_does_not_acquire) {

@@ -197,7 +197,7 @@ TEST(progress, channel_buffer) {
          });
        }))
     // In ring_put and ring_take, or in wait_turn and its pause, which are inside of those.
-    EXPECT_TRUE(w.find("chan/chan.h") != std::string::npos || w.find("chan/chan_core.cc") != std::string::npos ||
+    EXPECT_TRUE(w.find("chan/typed_chan.h") != std::string::npos || w.find("chan/chan_core.cc") != std::string::npos ||
                 w.find("sim/thread.cc") != std::string::npos)
         << w;
 }
