@@ -54,6 +54,10 @@ inline constexpr std::int64_t ask_patience_busy_ns = real_or_sim(1'000, 1);
 // So long may a deque's bottom lie there while newer ones are run: as long as a goroutine of Go's may run before others get their turn.
 inline constexpr std::int64_t deque_patience_ns = real_or_sim(10'000'000, 10);
 
+// A P that has not moved for so long stands still: its goroutine computes, or has its thread wait. So often the watchdog looks while no idle P has a CPU
+// to run on (sched/sysmon.cc).
+inline constexpr std::int64_t stands_ns = real_or_sim(400'000, 80'000);
+
 // While some Ps are idle and others run, the watchdog sleeps no longer (sched/sysmon.cc).
 inline constexpr std::int64_t overlooked_ns = 10'000'000;
 // Undisturbed for so long and all idle, it sleeps until somebody runs again.

@@ -193,9 +193,13 @@ void call_for_help(sched* s, P* p, std::uint32_t spare) {
   if (spare <= 1) return tell_sysmon_of_waiting(p);
   os::fence_full();  // SUBMIT-IDLE, submitter's side (spin.cc)
   const bool looking = s->nspinning.load(relaxed) != 0;
-  const bool idle = s->nidle.load(relaxed) != 0;
+  const bool idle = p_to_spare(s);
   if (idle || looking) deque::publish(p);
-  if (idle && !looking) wake_p(s);
+  if (looking) return;
+  if (idle)
+    wake_p(s);
+  else
+    tell_sysmon_of_waiting(p);
 }
 
 void hold_switches(M* m) noexcept {

@@ -6,6 +6,8 @@
 // finding work so costs 0.15 us and being woken by the kernel 7 to 40. Then it puts its P on the idle list and itself to sleep.
 //   * At most one M spins per two that run, itself included, and never more Ms run and spin than there are CPUs: on 2 CPUs at p = 16 a spinner
 //     would take the core from a runnable M.
+//   * Nor is an M woken for what waits in a ring or a deque while as many Ps have one as there are CPUs (p_to_spare): sysmon sees to it that nothing
+//     waits there behind who stands still.
 //   * How long adapts: looking that paid doubles the next look, looking in vain takes a quarter off.
 //   * Where cold stacks are being used (the kernel has to bring a page for each), who spins and finds nothing has those of the next batch brought
 //     (warm_stacks): 200,000 parked goroutines at P = 2 took 15 us each to start, so 7, in a virtual machine where a page costs 7.
@@ -19,9 +21,9 @@
 //   SUBMIT-IDLE    submitter                              the last to look
 //                  S1 queue g                             R1 P on the idle list; nspinning -= 1
 //                  S2 fence_full                          R2 fence_full
-//                  S3 nidle > 0 and nspinning == 0?       R3 look at every queue again
+//                  S3 a P to spare, nspinning == 0?       R3 look at every queue again
 //                     then wake_p
-//   Forbidden: S3 sees no idle P or a spinner, and R3 does not see g. Then g waits beside an idle P. The fences exclude it.
+//   Forbidden: S3 sees no P to spare, or a spinner, and R3 does not see g. Then g waits beside an idle P. The fences exclude it.
 //   All that is between the fences is relaxed.
 //   If S3 sees a spinner that is still to reach R1, that spinner does R3 after S1. (Model tests: idle.a_full_ring_is_seen_at_once and its kin.)
 //   A runnext is not such a place, and what is barred is left to sysmon as it is: see sysmon.cc.
@@ -75,6 +77,15 @@ void stop_spinning(M* m) {
   m->spinning = false;
   s->nspinning.fetch_sub(1, relaxed);  // R1
   os::fence_full();                    // R2
+}
+
+// Who has found work after all: somebody shall look for the rest.
+void pass_on_the_search(sched* s) {
+  if (!looks_like_work(s)) return;  // R3
+  if (p_to_spare(s)) return wake_p(s);
+  const int n = s->nprocs.load(acquire);
+  for (int i = 0; i < n; ++i)
+    if (P* p = proc(s, i); waiting(p) != 0 && p->nag.load(relaxed)) nag_sysmon(p);
 }
 
 bool may_spin(sched* s) {
@@ -561,7 +572,7 @@ G* find_runnable(M* m) {
     if (g) {
       if (m->spinning) {
         stop_spinning(m);
-        if (looks_like_work(s)) wake_p(s);  // R3
+        pass_on_the_search(s);
       }
       if (!eligible(m, g)) continue;
       return g;

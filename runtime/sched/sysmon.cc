@@ -24,14 +24,20 @@
 //   Where fence_heavy is only this thread's own fence, sysmon does not go to sleep on a nag, but keeps looking.
 //
 // While no P is idle a runnext has nowhere to go, so there is nothing to watch either: sysmon sleeps, and the first to put a P on
-// the idle list wakes it.
+// the idle list wakes it. The same while as many Ps run as there are CPUs (p_to_spare): one more would but take turns with them, and each look takes a CPU
+// from one. Then it looks every limits::stands_ns at who *stands still*: has not moved for so long, as its goroutine computes, or keeps its thread
+// waiting in the kernel. Those are not counted, so where one stands an idle P may run beside it, and all is watched as above.
+//
+// That departs from decision 5: beside a P that is idle, but has no CPU, a goroutine may wait for two stands_ns, 800 us, behind who begins to compute. What
+// it brings, on two CPUs at P = 16, before and after: parked 2.9 us and 1.6 a goroutine, skynet 33 ms and 29, fib(30) 34 ns and 32. (Twenty
+// context switches a millisecond were of Ms that took turns.)
 //
 //   SYSMON-IDLE   who puts a P on the idle list    sysmon
 //                 O1 nidle += 1                    T1 sysmon_wants_idle = true
 //                 O2 fence_full                    T2 fence_full
-//                 O3 wanted? wake sysmon           T3 nidle > 0? then do not sleep
+//                 O3 wanted? wake sysmon           T3 a P to spare? then do not sleep
 //   Forbidden: O3 sees no wish and T3 sees no idle P. Then a runnext waits beside an idle P for as long as its waker computes.
-//   With a P idle already it sleeps on the nags alone: Ps that come and go, as with a few goroutines that sleep, do not wake it. (They
+//   With a P to spare already it sleeps on the nags alone: Ps that come and go, as with a few goroutines that sleep, do not wake it. (They
 //   did once, at every turn: 86 us of CPU per wakeup of a hundred sleepers at p = 2.)
 //
 // What no nag tells of: a goroutine that the scheduler has in its hand while T3 looks, and puts down again afterwards, as a yield does with the one
@@ -105,8 +111,31 @@ void look_at_bar(sched* s, P* p) {
   if (late || !bar.barred()) wake_p(s);  // without a fence: a look that comes too early is made good by the next
 }
 
-// Looks at every runnext, and at what waits where nobody was woken for it. True when there was something.
-bool look(sched* s, bool may_steal) {
+// Which Ps have moved since this was called last, and how many stand still that have an M.
+void look_for_moves(sched* s, std::int64_t now) {
+  const int n = s->nprocs.load(acquire);
+  for (int i = 0; i < n; ++i) {
+    const P* p = proc(s, i);
+    P::parts& mine = *p->more;
+    const std::uint32_t rounds = p->rounds.load(relaxed);
+    const std::int32_t budget = p->budget.load(relaxed);
+    if (rounds != mine.seen_rounds || budget != mine.seen_budget) mine.moved_ns = now;
+    mine.seen_rounds = rounds;
+    mine.seen_budget = budget;
+  }
+  const int idle = s->nidle.load(relaxed);
+  int standing = 0;
+  if (idle != 0 && n - idle >= s->ncpu) {  // else nobody asks
+    std::lock_guard hold(s->lk);
+    for (int i = 0; i < n; ++i)
+      if (!s->idle[i] && now - proc(s, i)->more->moved_ns >= limits::stands_ns) ++standing;
+    standing = std::max(standing - s->nspinning.load(relaxed), 0);  // who warms stacks does not move either
+  }
+  s->nstanding.store(standing, relaxed);
+}
+
+// Looks, at `now`, at every runnext, and at what waits where nobody was woken for it. True when there was something.
+bool look(sched* s, bool may_steal, std::int64_t now) {
   bool any = false;
   int n = s->nprocs.load(acquire);
   for (int i = 0; i < n; ++i) {
@@ -116,11 +145,9 @@ bool look(sched* s, bool may_steal) {
     bool waits = waiting(p) != 0;
     // The deque's head moves by thieves alone: what the owner does not come down to waits there, however much it runs.
     std::uint32_t head = runq::head::of(p->runq_head.load(relaxed)) + p->deque_head.load(relaxed);
-    std::uint32_t rounds = p->rounds.load(relaxed);
-    std::int32_t budget = p->budget.load(relaxed);
     bool inbox = p->inbox.load(relaxed) != nullptr;  // relaxed: T3, behind the fence; else a look
     any = any || there || waits || inbox;
-    const bool stands = mine.seen_rounds == rounds && mine.seen_budget == budget && s->nidle.load(relaxed) != 0;
+    const bool stands = mine.moved_ns != now && s->nidle.load(relaxed) != 0;
     if (there && may_steal && mine.seen_runnext && stands) {
       rescue(s, p, false);
       there = false;
@@ -138,8 +165,6 @@ bool look(sched* s, bool may_steal) {
     mine.seen_waiting = waits;
     mine.seen_head = head;
     mine.seen_runnext = there;
-    mine.seen_rounds = rounds;
-    mine.seen_budget = budget;
   }
   return any;
 }
@@ -196,9 +221,9 @@ bool idle_beside_others(sched* s) { return s->nidle.load(relaxed) != 0 && s->npr
 std::int64_t nap_on_nags(sched* s, watch& w, std::int64_t now, std::int64_t latest) {
   s->sysmon_wants_idle.store(false, relaxed);
   if (!w.nagging) {
-    set_nag(s, true);                                      // SYSMON-NAG, T1
-    os::fence_heavy();                                     // T2
-    w.nagging = os::asymmetric_fences && !look(s, false);  // T3
+    set_nag(s, true);                                           // SYSMON-NAG, T1
+    os::fence_heavy();                                          // T2
+    w.nagging = os::asymmetric_fences && !look(s, false, now);  // T3
   }
   if (!w.nagging) return now + tick_ns;
   if (now - w.disturbed >= limits::rest_after_ns && may_rest(s)) return latest;
@@ -208,12 +233,13 @@ std::int64_t nap_on_nags(sched* s, watch& w, std::int64_t now, std::int64_t late
   return std::min(until, next_look_at_timers(s, now));  // T3
 }
 
-// The same while no P is idle: whoever puts one on the idle list ends the sleep.
-std::int64_t nap_while_none_idle(sched* s, watch& w, std::int64_t now, std::int64_t latest) {
+// The same while no P is idle, or none that has a CPU to run on: whoever puts one on the idle list ends the sleep.
+std::int64_t nap_while_none_to_spare(sched* s, watch& w, std::int64_t now, std::int64_t latest) {
   w.nagging = false;
-  s->sysmon_wants_idle.store(true, relaxed);              // SYSMON-IDLE, T1
-  os::fence_full();                                       // T2
-  return idle_beside_others(s) ? now + tick_ns : latest;  // T3
+  s->sysmon_wants_idle.store(true, relaxed);  // SYSMON-IDLE, T1
+  os::fence_full();                           // T2
+  if (!idle_beside_others(s)) return latest;  // T3
+  return p_to_spare(s) ? now + tick_ns : std::min(latest, now + limits::stands_ns);
 }
 
 void run_sysmon(void* arg) {
@@ -222,10 +248,12 @@ void run_sysmon(void* arg) {
   watch w{.disturbed = os::now_ns()};
   std::int64_t next_trim = w.disturbed + trim_every_ns;
   while (!s->sysmon_over.load(relaxed)) {
-    bool idle_ps = idle_beside_others(s);
-    w.quiet = look(s, idle_ps) && idle_ps ? 0 : w.quiet + 1;
-    std::int64_t now = os::now_ns();
-    if (idle_ps && overdue(s, now)) wake_p(s);
+    const std::int64_t now = os::now_ns();
+    look_for_moves(s, now);
+    const bool may_steal = idle_beside_others(s) && p_to_spare(s);
+    const bool any = look(s, may_steal, now);
+    w.quiet = any && may_steal ? 0 : w.quiet + 1;
+    if (may_steal && overdue(s, now)) wake_p(s);
     if (now >= next_trim && s->trim_wanted.load(relaxed)) {
       s->trim_wanted.store(false, relaxed);
       if (s->stacks.trim().again) s->trim_wanted.store(true, relaxed);
@@ -234,7 +262,8 @@ void run_sysmon(void* arg) {
     const std::int64_t latest = s->trim_wanted.load(relaxed) ? next_trim : os::no_deadline;
     std::int64_t until = now + tick_ns;
     if (w.quiet >= w.quiet_looks) {
-      until = idle_beside_others(s) ? nap_on_nags(s, w, now, latest) : nap_while_none_idle(s, w, now, latest);
+      const bool on_nags = idle_beside_others(s) && (may_steal || !any);
+      until = on_nags ? nap_on_nags(s, w, now, latest) : nap_while_none_to_spare(s, w, now, latest);
     }
     s->sysmon_until.store(until, relaxed);  // not later than SYSMON-TIMERS' T1
     bool woken = s->sysmon_wake.sleep_until(until);

@@ -84,7 +84,8 @@ struct P::parts {
   atomic<std::int64_t> looked_ns{0};
   atomic<std::uint32_t> looked_calls{0};
   atomic<bool> looked_dense{false};
-  // sysmon only: what it saw at its last look.
+  // sysmon only: what it saw at its last look, and when it last saw that the P had moved.
+  std::int64_t moved_ns = 0;
   std::uint32_t seen_rounds = 0;
   std::int32_t seen_budget = 0;
   bool seen_runnext = false;
@@ -111,6 +112,7 @@ struct sched {
   atomic<P*> allp[max_procs] = {};
 
   atomic<int> nidle{0};      // Ps without an M. Written under lk; read as a hint, or after a full fence (spin.cc)
+  atomic<int> nstanding{0};  // Ps that have an M, and have not moved for long: sysmon's count. relaxed: a hint
   atomic<int> nspinning{0};  // Ms looking for work with none in hand
   atomic<std::uint32_t> globq_size{0};  // written under lk; read as a hint, or after a full fence
   atomic<bool> over{false};             // every goroutine has ended: Ms go home
@@ -151,6 +153,13 @@ struct sched {
 inline P* proc(const sched* s, int id) {
   return s->allp[id].load(acquire);
 }  // ALLP acquire; null when it was never made
+
+// A P is idle, and there is a CPU that it could run on: not as many Ps have an M as there are CPUs, those not counted that stand still (sysmon.cc). As
+// nidle: a hint, or after a full fence.
+inline bool p_to_spare(const sched* s) {
+  const int idle = s->nidle.load(relaxed);
+  return idle != 0 && s->nprocs.load(relaxed) - idle - s->nstanding.load(relaxed) < s->ncpu;
+}
 
 // schedule.cc
 inline void refill(P* p) {

@@ -56,6 +56,31 @@ TEST(idle, woken_from_deep_sleep) {
       100'000, whole);
 }
 
+// As many Ps run as there are CPUs: the third, which is idle, has none. Nobody is woken at once for what is readied then, but for what still waits when
+// its P has stood still for a while: deque, ring and runnext, behind one that computes.
+TEST(idle, nothing_waits_for_long_behind_who_stands_still_where_no_cpu_is_to_spare) {
+  for (int cpus : {1, 2}) {
+    sim::plan few = in_time;
+    few.cpus = cpus;
+    check_some(
+        [cpus] {
+          atomic<int> ran{0};
+          atomic<int> over{0};
+          weft::run({.procs = 3}, [&, cpus] {
+            auto count = [&] { ran.fetch_add(1, acq_rel); };
+            if (cpus == 2) weft::go({.home = 1}, [&] { compute_until(over, 1); });
+            weft::yield();
+            for (int i = 0; i < 3; ++i) weft::go(count);
+            const std::int64_t until = os::now_ns() + limits::overlooked_ns;
+            compute_until(ran, 3);
+            sim::require(os::now_ns() < until, "sysmon came by chance only");
+            over.store(1, release);
+          });
+        },
+        25'000, few);
+  }
+}
+
 // INBOX: a goroutine bound to a P.
 TEST(idle, inbox) {
   check_some(

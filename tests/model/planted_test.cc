@@ -326,6 +326,12 @@ TEST(planted, idle_p_is_not_counted) {
             bound_while_its_p_goes_to_sleep, no_watchdog);
 }
 
+// The only CPU has a P that runs: those that stand still are not counted.
+TEST(planted, idle_who_stands_still_is_counted) {
+  must_find("runtime/sched/sysmon.cc", "s->nstanding.store(standing", "store", "drop", two_behind_who_computes,
+            {.max_steps = 200'000, .cpus = 1});
+}
+
 // Who goes to another P, and is brought back from its inbox by sysmon, as that P's goroutine computes: rt::go_to and gather_test.cc.
 void fetched_from_an_inbox() {
   atomic<int> computes{0};
