@@ -45,7 +45,8 @@ inline constexpr std::int64_t steal_worth_ns = real_or_sim(1'000, 1);
 inline constexpr std::int64_t steal_worth_thefts = 4;
 inline constexpr std::int64_t stay_away_first_ns = real_or_sim(1'000, 1);
 inline constexpr std::int64_t stay_away_max_ns = real_or_sim(32'000, 2);
-// Between two looks at other Ps while one is barred.
+// A spinner waits for the end of bars that are no longer than this, and leaves others to sysmon. Between two looks at other Ps while one is barred.
+inline constexpr std::int64_t bar_patience_ns = real_or_sim(4'000, 1);
 inline constexpr std::int64_t look_away_ns = real_or_sim(4'000, 1);
 // So long after a P was asked for what is private in its deque, that is made public without its owner (sched/deque.h): what that costs. Who asks while
 // as many Ms run as there are CPUs waits less: it may be the owner's CPU that it waits on.

@@ -13,7 +13,9 @@
 //     (warm_stacks): 200,000 parked goroutines at P = 2 took 15 us each to start, so 7, in a virtual machine where a page costs 7.
 //   * Whoever stops spinning because it found work makes sure that somebody looks for the rest.
 //   * Theft from a deque adapts likewise, by the P that is robbed: what its goroutines were worth to the last thief says how many the next one takes,
-//     and when (theft.h). Until then they are barred: spinners wait for it, others do as if they were not there, and sysmon is told.
+//     and when (theft.h). Until then they are barred: spinners wait for it if it is soon, or if they have stacks to warm meanwhile; others do as
+//     if they were not there, and sysmon is told. (They waited in any case: at P = 2 a storm of small goroutines cost a second CPU, all of it, and
+//     was slower by a twentieth.)
 //
 // Who makes a goroutine runnable in a place that others can take it from (a ring, the global queue, an inbox) must see to it
 // that somebody will look: wake an M, unless one is spinning, or no P is idle.
@@ -199,6 +201,7 @@ G* spin(M* m, std::uint32_t rounds) {
   P* p = m->p;
   judge_theft(m);
   std::int64_t force_ns = 0;
+  bool warming = false;
   for (std::uint32_t r = 0;; ++r) {
     bool held_back = false;
     P* asked = nullptr;
@@ -211,7 +214,7 @@ G* spin(M* m, std::uint32_t rounds) {
       if (victim == p) continue;
       const bool bar = victim->more->thefts.barred();
       if (bar && m->spinning) {
-        held_back = true;
+        if (warming || victim->more->thefts.briefly()) held_back = true;
         continue;
       }
       // Who starts many stands in the ring meanwhile (give_way_to_deque): where those were worth the theft, it is taken, and starts the next here, in
@@ -242,7 +245,10 @@ G* spin(M* m, std::uint32_t rounds) {
         force_ns = 0;
       }
     }
-    if (warmed) continue;
+    if (warmed) {
+      warming = true;
+      continue;
+    }
     if (r >= rounds && !held_back && !asked) return nullptr;
     for (int i = 0; i < relax_per_round; ++i) cpu_relax();
     if (held_back) look_away(m);

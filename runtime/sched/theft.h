@@ -35,6 +35,9 @@ class theft_bar {
   bool barred() const { return not_before_ns_.load(relaxed) != 0 && barred_at(os::now_ns()); }
   bool barred_at(std::int64_t now) const { return now < not_before_ns_.load(relaxed); }
 
+  /// The bar is a short one: worth waiting for.
+  bool briefly() const { return away_ns_.load(relaxed) <= limits::bar_patience_ns; }
+
   /// A theft took place.
   void taken(std::int64_t now) {
     if (const std::int64_t away = away_ns_.load(relaxed); away != 0) not_before_ns_.store(now + away, relaxed);
