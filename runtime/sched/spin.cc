@@ -48,12 +48,25 @@ namespace {
 
 constexpr int relax_per_round = 4;
 
+// m has a P, and is about to run. The kernel likes to put who is woken on the CPU of who wakes: in a virtual machine it takes an idle CPU for one that
+// the host has taken away, and so for no better (vcpu_is_preempted). There they take turns, however short the work, and no load balancer
+// sees it, as one of them always sleeps: 4,000 ns a hand-over instead of 150. With CPUs to spare, move. (sysmon sleeps again at once.)
+void settle(M* m) {
+  sched* s = m->s;
+  const unsigned waker_cpu = std::exchange(m->more->waker_cpu, no_cpu);
+  const unsigned here = os::current_cpu();
+  const bool shared = (here == waker_cpu && here != s->sysmon_cpu.load(relaxed)) || a_p_runs_on(s, here, m->p);
+  if (shared && s->nprocs.load(relaxed) - s->nidle.load(relaxed) <= s->ncpu) os::leave_cpu(here);
+  m->p->more->cpu.store(os::current_cpu(), relaxed);
+}
+
 void run_m(void* arg) {
   M* m = static_cast<M*>(arg);
   const os::alt_stack alt(m->more->signal_stack);  // a fresh thread: does not throw
   bind_m(m);
   m->p = m->more->next_p;
   m->more->next_p = nullptr;
+  settle(m);
   schedule(m);
   unbind_m(m);
 }
@@ -345,8 +358,16 @@ P* look_again(sched* s, P* given_up) {
 
 }  // namespace
 
+bool a_p_runs_on(const sched* s, unsigned cpu, const P* but) {
+  const int n = s->nprocs.load(acquire);
+  for (int i = 0; i < n; ++i)
+    if (const P* p = proc(s, i); p != but && p->more->cpu.load(relaxed) == cpu) return true;
+  return false;
+}
+
 void put_idle(sched* s, P* p) {
   s->idle[p->id] = true;
+  p->more->cpu.store(no_cpu, relaxed);
   if (p->id < s->low_idle) s->low_idle = p->id;
   s->nidle.store(s->nidle.load(relaxed) + 1, relaxed);  // relaxed: lk, and R2
 }
@@ -533,11 +554,7 @@ void stop_m(M* m) {
     m->p = m->more->next_p;
     m->more->next_p = nullptr;
   }
-  // The kernel likes to put who is woken on the CPU of who wakes. There they take turns, however short the work, and no load balancer
-  // sees it, as one of them always sleeps: 4,000 ns a hand-over instead of 150. With CPUs to spare, move.
-  if (os::current_cpu() == m->more->waker_cpu && s->nprocs.load(relaxed) - s->nidle.load(relaxed) <= s->ncpu)
-    os::leave_cpu(m->more->waker_cpu);
-  m->more->waker_cpu = ~0U;
+  settle(m);
 }
 
 G* find_runnable(M* m) {

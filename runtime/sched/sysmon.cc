@@ -72,6 +72,7 @@ constexpr std::int64_t tick_ns = 40'000;
 constexpr int quiet_looks_max = 8;
 constexpr std::int64_t at_once_ns = 5 * tick_ns;
 constexpr std::int64_t trim_every_ns = 100'000'000;
+constexpr std::int64_t move_every_ns = 1'000'000;
 
 // A goroutine has waited long enough in p's runnext, or in its inbox without being bound to it. From the steal to its queueing it is nowhere to be
 // seen: `sysmon_holds` keeps the run from being judged meanwhile. An M that went to sleep in that time may have left the judging to us: another look
@@ -210,9 +211,20 @@ bool all_nag(sched* s) {
 struct watch {
   int quiet = 0;  // looks in a row with nothing to watch
   int quiet_looks = quiet_looks_max;
-  bool nagging = false;    // every P's nag is on, and was before the last look
-  std::int64_t disturbed;  // when somebody last ended its sleep
+  bool nagging = false;       // every P's nag is on, and was before the last look
+  std::int64_t disturbed;     // when somebody last ended its sleep
+  std::int64_t may_move = 0;  // to another CPU, not before
 };
+
+// sysmon wakes where it slept, and that may be a CPU that a P runs on while another has none (spin.cc, settle): each look takes it from that P for some
+// microseconds. (Ping-pong, P = 2: 500 looks in 100 ms, and 10.6 ns instead of 8.4.)
+void get_out_of_the_way(sched* s, watch& w, std::int64_t now) {
+  if (now < w.may_move) return;
+  const unsigned here = s->sysmon_cpu.load(relaxed);
+  if (!a_p_runs_on(s, here)) return;
+  os::leave_cpu(here);
+  w.may_move = now + move_every_ns;
+}
 
 // A P is idle that could take what waits on another.
 bool idle_beside_others(sched* s) { return s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1; }
@@ -249,10 +261,12 @@ void run_sysmon(void* arg) {
   std::int64_t next_trim = w.disturbed + trim_every_ns;
   while (!s->sysmon_over.load(relaxed)) {
     const std::int64_t now = os::now_ns();
+    s->sysmon_cpu.store(os::current_cpu(), relaxed);
     look_for_moves(s, now);
     const bool may_steal = idle_beside_others(s) && p_to_spare(s);
     const bool any = look(s, may_steal, now);
     w.quiet = any && may_steal ? 0 : w.quiet + 1;
+    if (may_steal) get_out_of_the_way(s, w, now);
     if (may_steal && overdue(s, now)) wake_p(s);
     if (now >= next_trim && s->trim_wanted.load(relaxed)) {
       s->trim_wanted.store(false, relaxed);

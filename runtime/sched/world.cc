@@ -268,6 +268,7 @@ void run_world(const options& o, void (*entry)(G*), void* closure, const void* s
   M* m = new_m(s);
   s->m0 = m;
   m->p = proc(s, 0);
+  m->p->more->cpu.store(os::current_cpu(), relaxed);
   for (int i = set.procs - 1; i > 0; --i) put_idle(s, proc(s, i));
   s->low_idle = 0;
   if (set.procs > 1)

@@ -34,15 +34,17 @@ inline constexpr std::uint32_t p_cache_max = 160;
 static_assert(limits::simulated || limits::spawn_storm + p_cache_batch <= p_cache_max);
 inline constexpr std::uint32_t p_cache_idle = 32;
 
+inline constexpr unsigned no_cpu = ~0U;
+
 struct M::parts {
   M* self = nullptr;
-  os::thread thread;         // not started for the M of the thread that called run
-  note wake;                 // start_m -> stop_m
-  M* next_idle = nullptr;    // lk
-  P* next_p = nullptr;       // start_m, before wake: the P to run with; null when the run is over
-  unsigned waker_cpu = ~0U;  // with next_p: where the thread runs that woke this one
-  G* requeue = nullptr;      // a goroutine that yielded into the scheduler: to be queued now that it is saved
-  G* to_pool = nullptr;      // a finished goroutine whose slot this M's P does not cache: to be freed off its stack
+  os::thread thread;            // not started for the M of the thread that called run
+  note wake;                    // start_m -> stop_m
+  M* next_idle = nullptr;       // lk
+  P* next_p = nullptr;          // start_m, before wake: the P to run with; null when the run is over
+  unsigned waker_cpu = no_cpu;  // with next_p: where the thread runs that woke this one
+  G* requeue = nullptr;         // a goroutine that yielded into the scheduler: to be queued now that it is saved
+  G* to_pool = nullptr;         // a finished goroutine whose slot this M's P does not cache: to be freed off its stack
   smr_record* guest_smr =
       nullptr;              // this M: for timers that fire inside another section (run_timers); made when first wanted
   bool was_keeper = false;  // written under lk, before wake; then this M's: SYSMON-TIMERS
@@ -84,6 +86,7 @@ struct P::parts {
   atomic<std::int64_t> looked_ns{0};
   atomic<std::uint32_t> looked_calls{0};
   atomic<bool> looked_dense{false};
+  atomic<unsigned> cpu{no_cpu};  // where its M ran when it last looked round, or took the P. relaxed: a hint
   // sysmon only: what it saw at its last look, and when it last saw that the P had moved.
   std::int64_t moved_ns = 0;
   std::uint32_t seen_rounds = 0;
@@ -146,6 +149,7 @@ struct sched {
   atomic<bool> sysmon_over{false};
   atomic<bool> trim_wanted{false};               // slots went back to the pool since it was last trimmed to the bottom
   atomic<bool> sysmon_wants_idle{false};         // sysmon sleeps as no P is idle, or there is but one: see SYSMON-IDLE
+  atomic<unsigned> sysmon_cpu{no_cpu};           // where it last ran. relaxed: a hint
   atomic<bool> sysmon_rests{false};              // set under lk: sysmon sleeps as every P is idle: see SYSMON-REST
   atomic<std::int64_t> sysmon_until{INT64_MAX};  // when sysmon looks again: see SYSMON-TIMERS
 };
@@ -164,6 +168,7 @@ inline bool p_to_spare(const sched* s) {
 // schedule.cc
 inline void refill(P* p) {
   p->budget.store(limits::slice, relaxed);
+  p->more->cpu.store(os::current_cpu(), relaxed);
   p->rounds.store(p->rounds.load(relaxed) + 1, relaxed);  // no RMW: the owner's
 }
 void schedule(M* m);  // on g0, until the run is over
@@ -205,8 +210,10 @@ void stop_m(M* m);               // without a P: sleeps until it has one, or the
 P* take_idle_p(sched* s);        // lk
 bool take_idle(sched* s, P* p);  // lk
 void put_idle(sched* s, P* p);   // lk
-void nudge_keeper(sched* s);     // the earliest timer is earlier than it was: an idle M looks again when to rise
-G* find_runnable(M* m);          // blocks; null when the run is over
+// A P other than `but` runs there, or did when it last looked round. A hint.
+bool a_p_runs_on(const sched* s, unsigned cpu, const P* but = nullptr);
+void nudge_keeper(sched* s);  // the earliest timer is earlier than it was: an idle M looks again when to rise
+G* find_runnable(M* m);       // blocks; null when the run is over
 
 // world.cc
 enum class quiet { no, ended, asleep };
