@@ -93,6 +93,8 @@ inline constexpr std::size_t stack_populate_from = real_or_sim<std::size_t>(64, 
 
 // So many at once by an M that spins, which does not look for work meanwhile: 10 to 60 us.
 inline constexpr std::uint32_t stack_warm_batch = real_or_sim(8U, 2U);
+// A run of one P starts a thread for it (sysmon) when it has used so many batches of cold stacks.
+inline constexpr std::uint32_t stack_warm_after = real_or_sim(8U, 1U);
 
 // Stack pool: slots given back to the kernel between two looks at the pool's lock.
 inline constexpr std::size_t stack_trim_batch = 256;

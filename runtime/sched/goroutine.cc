@@ -68,13 +68,28 @@ G* g_at(const stack_slot& where, unsigned size_class) {
   return g;
 }
 
+// Cold stacks are being used. While who asked for them waits for the kernel, somebody else may do so for the next batch: a spinner, or, where the only
+// P can have none, sysmon, if there is a CPU for it.
+void want_warm(M* m) {
+  sched* s = m->s;
+  s->warm_wanted.store(p_cache_batch, relaxed);  // relaxed: a hint
+  if (s->nprocs.load(relaxed) != 1 || s->ncpu == 1) return;
+  if (!s->sysmon_running.load(relaxed)) {
+    if (++m->p->more->cold_batches < limits::stack_warm_after) return;
+    try {
+      start_sysmon(s);
+    } catch (const std::system_error&) {
+      return;  // no thread to be had: as before
+    }
+  }
+  s->sysmon_wake.wake();
+}
+
 G* refill(M* m) {
   stack_slot got[p_cache_batch];
   std::size_t n = m->s->stacks.alloc_batch(m->s->default_class, got, p_cache_batch);
   static_assert(p_cache_batch <= os::populate_max);
-  // While this one waits for the kernel, a spinner may do so for the next batch. relaxed: a hint
-  if (std::any_of(got, got + n, [](const stack_slot& s) { return s.cold; }))
-    m->s->warm_wanted.store(p_cache_batch, relaxed);
+  if (std::any_of(got, got + n, [](const stack_slot& s) { return s.cold; })) want_warm(m);
   stack_pool::bring_pages(got, n);
   P::parts* cache = m->p->more;
   for (std::size_t i = n; i-- > 1;) {
@@ -155,8 +170,7 @@ void free_cached(sched* s, P* p, std::uint32_t keep) {
   }
 }
 
-bool warm_stacks(M* m) {
-  sched* s = m->s;
+bool warm_stacks(sched* s) {
   const std::uint32_t left = s->warm_wanted.load(relaxed);
   if (left == 0) return false;
   const std::uint32_t n = std::min(left, limits::stack_warm_batch);

@@ -247,7 +247,7 @@ G* spin(M* m, std::uint32_t rounds) {
     }
     if (G* g = get_global(m, true)) return g;
     if (steal_timers(m)) return nullptr;  // what they readied is in our own queue
-    const bool warmed = m->spinning && warm_stacks(m);
+    const bool warmed = m->spinning && warm_stacks(s);
     // Not answered: the owner is in a goroutine that computes, or its thread is off its CPU, which we may have.
     if (asked) {
       const std::int64_t now = os::now_ns();

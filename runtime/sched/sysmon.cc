@@ -12,6 +12,7 @@
 //   * A timer that is overdue while a P is idle: the M that kept the time has risen for an earlier one, and its goroutine computes. An idle P
 //     is woken to run it. (Waking another keeper at each rise, as Go's wakep does, would cost a thousand sleepers a futex wake each.)
 //   * Stacks that were needed at a peak go back to the kernel.
+//   * With one P, which has no spinner beside it, sysmon brings the pages of stacks that are wanted (warm_stacks).
 //
 // It costs nothing when there is nothing to watch. After some looks that saw no runnext it sleeps, having set P::nag everywhere: the next
 // goroutine to be put into a runnext wakes it. After how many adapts: woken again at once, it was too few; a tick costs as much as a wake.
@@ -226,6 +227,14 @@ void get_out_of_the_way(sched* s, watch& w, std::int64_t now) {
   w.may_move = now + move_every_ns;
 }
 
+// The only P starts goroutines that stay.
+void warm_for_the_only_p(sched* s, watch& w, std::int64_t now) {
+  if (s->warm_wanted.load(relaxed) == 0) return;  // relaxed: a hint
+  get_out_of_the_way(s, w, now);
+  while (warm_stacks(s)) {
+  }
+}
+
 // A P is idle that could take what waits on another.
 bool idle_beside_others(sched* s) { return s->nidle.load(relaxed) != 0 && s->nprocs.load(relaxed) > 1; }
 
@@ -262,6 +271,7 @@ void run_sysmon(void* arg) {
   while (!s->sysmon_over.load(relaxed)) {
     const std::int64_t now = os::now_ns();
     s->sysmon_cpu.store(os::current_cpu(), relaxed);
+    if (s->nprocs.load(relaxed) == 1) warm_for_the_only_p(s, w, now);
     look_for_moves(s, now);
     const bool may_steal = idle_beside_others(s) && p_to_spare(s);
     const bool any = look(s, may_steal, now);
@@ -284,6 +294,7 @@ void run_sysmon(void* arg) {
     s->sysmon_rests.store(false, relaxed);
     if (woken) {
       s->sysmon_wake.take();
+      if (s->nprocs.load(relaxed) == 1) continue;  // there is nothing to watch
       w.disturbed = os::now_ns();
       // For a timer's sake, or as somebody took a P: nothing to watch yet.
       if (w.nagging && all_nag(s)) continue;

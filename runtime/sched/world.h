@@ -68,6 +68,7 @@ struct M::parts {
 struct P::parts {
   G* free = nullptr;  // owner: finished goroutines of the default size, ready for reuse, linked by waiter::next
   std::uint32_t nfree = 0;
+  std::uint32_t cold_batches = 0;  // owner: of stacks that came without their pages, while there was no sysmon
   block_cache blocks;
   heap_of_p own_timers;
   timer_heap& timers = own_timers.heap();
@@ -231,7 +232,7 @@ int cached_num_cpus();
 // goroutine.cc
 void free_cached(sched* s, P* p, std::uint32_t keep);  // all but `keep` of P's free slots, back to the pool
 // By one with nothing else to do: some of the stacks that are wanted with their pages there (refill, in goroutine.cc). False: none is.
-bool warm_stacks(M* m);
+bool warm_stacks(sched* s);
 void after_switch(M* m);  // on g0: what a goroutine left to do when it switched here
 
 // Anyone: each of those that lie in p's inbox, the newest first, taken out.

@@ -138,6 +138,28 @@ TEST(idle, a_spinner_warms_stacks) {
   EXPECT_TRUE(warmed);
 }
 
+// The only P has no spinner beside it: sysmon does it, if there is a CPU.
+TEST(idle, sysmon_warms_the_stacks_of_a_single_p) {
+  for (int cpus : {1, 2}) {
+    bool warmed = false;
+    sim::plan some = whole;
+    some.cpus = cpus;
+    check_some(
+        [&warmed] {
+          weft::run({.procs = 1}, [&warmed] {
+            auto gate = weft::make_chan<int>();
+            for (int i = 0; i < 12; ++i) {
+              weft::go([gate] { (void)gate.recv(); });
+              if (rt::self()->s->stacks.stats().dirty != 0) warmed = true;
+            }
+            gate.close();
+          });
+        },
+        10'000, some);
+    EXPECT_EQ(warmed, cpus == 2);
+  }
+}
+
 // One lies there: that is left to sysmon, as in the ring.
 TEST(idle, one_in_the_deque_does_not_wait_behind_who_computes) {
   check_some(
