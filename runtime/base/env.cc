@@ -28,6 +28,8 @@ constexpr setting stack_setting = {
     "stack_size",   {"WEFT_STACK_SIZE", nullptr},
     min_stack_size, max_stack_size,
     true,           "a number of bytes from 16K to 1024M, K and M being 1024 and 1024*1024"};
+constexpr setting pack_setting = {
+    "pack_after", {"WEFT_PACK_AFTER", nullptr}, 1, 3'600'000, false, "a number of milliseconds from 1 to 3600000"};
 constexpr setting chaos_setting = {nullptr, {"WEFT_CHAOS", nullptr},
                                    0,       std::numeric_limits<std::uint64_t>::max(),
                                    false,   "a seed from 0 (off) to 18446744073709551615"};
@@ -85,7 +87,7 @@ std::int64_t clamped(std::size_t n) {
 
 }  // namespace
 
-settings resolve_settings(int procs_option, std::size_t stack_option) {
+settings resolve_settings(int procs_option, std::size_t stack_option, std::int64_t pack_after_ms_option) {
   settings result{};
   std::uint64_t value = 0;
   if (resolve(procs_setting, procs_option, value)) {
@@ -95,6 +97,7 @@ settings resolve_settings(int procs_option, std::size_t stack_option) {
     result.procs = cpus < max_procs ? cpus : max_procs;
   }
   result.stack_size = resolve(stack_setting, clamped(stack_option), value) ? value : default_stack_size;
+  result.pack_after_ms = resolve(pack_setting, pack_after_ms_option, value) ? static_cast<std::int64_t>(value) : 0;
   result.chaos_seed = from_environment(chaos_setting, value) ? value : 0;
   return result;
 }

@@ -59,4 +59,7 @@ void force_guard_kind(std::optional<guard_kind> kind) noexcept;
 // as many entries of the budget to the rest of the process, which needs some for malloc and threads.
 void install_guards(void* first, std::size_t stride, std::size_t n, std::size_t bytes);
 
+// Gives what malloc holds and nobody uses back to the kernel, where the C library can.
+void trim_heap() noexcept;
+
 }  // namespace weft::os

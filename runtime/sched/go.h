@@ -49,6 +49,11 @@ struct options {
   std::size_t stack_size =
       0;  // bytes of address space of a goroutine's stack, 16 KiB to 1 GiB, rounded up to a power of two.
           // Else WEFT_STACK_SIZE, else 64 KiB. Only touched pages cost memory. A guard page comes on top
+  // Cold stacks are packed: when nobody has written to the page that holds a goroutine's first frames for so long (1 ms to an hour; at most twice as
+  // long), as the goroutine is parked, what is in it is kept in some hundred bytes until somebody touches it again. Else WEFT_PACK_AFTER (in
+  // ms), else never. New pages of stacks and the first use of a packed one take longer then, some 10 us; a child after fork() finds packed
+  // stacks empty. Linux only with a privilege (os/pager.h): run throws std::system_error without it
+  std::chrono::milliseconds pack_after{0};
 };
 
 // Settings of one goroutine.

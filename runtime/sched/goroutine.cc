@@ -90,7 +90,7 @@ G* refill(M* m) {
   std::size_t n = m->s->stacks.alloc_batch(m->s->default_class, got, p_cache_batch);
   static_assert(p_cache_batch <= os::populate_max);
   if (std::any_of(got, got + n, [](const stack_slot& s) { return s.cold; })) want_warm(m);
-  stack_pool::bring_pages(got, n);
+  m->s->stacks.bring_pages(got, n);
   P::parts* cache = m->p->more;
   for (std::size_t i = n; i-- > 1;) {
     G* g = g_at(got[i], m->s->default_class);

@@ -84,6 +84,7 @@ struct stack_pool::chunk {
     char* const lo = guard(i) + page;
     return {.lo = lo, .top = lo + usable() - i % colours * cache_line};
   }
+  char* top_page(std::size_t i) const noexcept { return guard(i) + usable(); }
 
   const unsigned size_class;
   const std::size_t page;
@@ -95,7 +96,8 @@ struct stack_pool::chunk {
   std::size_t age = 0;      // its index in by_age
   std::size_t guarded = 0;  // slots below this index are not raw (also under grow_lock_)
   slot_set dirty, clean;
-  unsigned idle = 0;  // intervals it has been all clean
+  std::unique_ptr<page_state[]> pages;  // by slot, where there is a keeper
+  unsigned idle = 0;                    // intervals it has been all clean
 };
 
 stack_pool::~stack_pool() {
@@ -207,6 +209,10 @@ stack_pool::chunk& stack_pool::add_chunk(unsigned size_class) {
       slots /= 2;
     }
   }
+  if (keeper_ != nullptr) {
+    made->pages = std::make_unique<page_state[]>(made->slots);
+    keeper_->watch(made->base, made->bytes);
+  }
   chunk& k = *made.release();
   const lock_scope hold(lock_);
   size_class_state& c = classes_[size_class];
@@ -256,7 +262,11 @@ void stack_pool::bring_pages(const stack_slot* slots, std::size_t n) noexcept {
     const auto last = reinterpret_cast<std::uintptr_t>(slots[i].top) - 1;
     pages[cold++] = reinterpret_cast<void*>(last & ~(os::page_size() - 1));
   }
-  if (cold != 0) os::populate(pages, cold);
+  if (cold == 0) return;
+  if (keeper_ != nullptr)
+    keeper_->bring(pages, cold);
+  else
+    os::populate(pages, cold);
 }
 
 std::size_t stack_pool::take_to_warm(unsigned size_class, stack_slot* out, std::size_t n) noexcept {
@@ -286,6 +296,7 @@ std::size_t stack_pool::warm(unsigned size_class, std::size_t n) noexcept {
 }
 
 trim_result stack_pool::trim() noexcept {
+  const lock_scope discarding(discards_);
   trim_result result{.slots = 0, .again = false};
   for (unsigned size_class = 0; size_class < classes; ++size_class) {
     size_class_state* state;
@@ -350,6 +361,8 @@ std::size_t stack_pool::trim_chunk(size_class_state& c, chunk& k, std::size_t qu
       // Over the guards in between, which stay. A refusal (mlocked memory) is nothing we could mend: the slots are as
       // good as clean, since asking again every interval would not change it.
       (void)os::discard(from, static_cast<std::size_t>(to - from));
+      if (keeper_ != nullptr)
+        for (; i <= last; ++i) keeper_->discarded(k.pages[begin * word_bits + i]);
       i = last;
     }
     if (picked != 0) {
@@ -384,7 +397,7 @@ bool stack_pool::renew_if_idle(size_class_state& c, chunk& k) noexcept {
     }
   }
   if (renew) {
-    const bool done = os::renew(k.base, k.bytes);
+    const bool done = renew_chunk(k);
     const lock_scope hold(lock_);
     k.idle = 0;
     if (done) {
@@ -397,6 +410,17 @@ bool stack_pool::renew_if_idle(size_class_state& c, chunk& k) noexcept {
   }
   grow_lock_.unlock();
   return waiting;
+}
+
+bool stack_pool::renew_chunk(chunk& k) const noexcept {
+  if (!os::renew(k.base, k.bytes)) return false;
+  if (keeper_ == nullptr) return true;
+  try {
+    keeper_->watch(k.base, k.bytes);
+  } catch (const std::system_error&) {
+    // Short of memory. Then the kernel answers this chunk's faults; and nothing in it can be protected, so nothing is packed.
+  }
+  return true;
 }
 
 stack_stats stack_pool::stats() noexcept {
@@ -427,6 +451,48 @@ bool stack_pool::find(const void* addr, stack_hit& hit) const noexcept {
     return true;
   }
   return false;
+}
+
+page_state* stack_pool::state_of(const void* page) const noexcept {
+  const char* const p = static_cast<const char*>(page);
+  // CHUNK-PUBLISH acquire <- add_chunk.
+  for (const chunk* k = all_.load(acquire); k != nullptr; k = k->next) {
+    os::plain_read(&k->base);
+    if (!k->contains(p)) continue;
+    const std::size_t i = k->index_of(p);
+    return k->pages && k->top_page(i) == p ? &k->pages[i] : nullptr;
+  }
+  return nullptr;
+}
+
+std::size_t stack_pool::tops_around(const void* page, void** pages, std::size_t n) const noexcept {
+  const char* const p = static_cast<const char*>(page);
+  // CHUNK-PUBLISH acquire <- add_chunk.
+  for (const chunk* k = all_.load(acquire); k != nullptr; k = k->next) {
+    os::plain_read(&k->base);
+    if (!k->contains(p)) continue;
+    const std::size_t first = k->index_of(p) & ~(n - 1);
+    n = std::min(n, k->slots - first);
+    for (std::size_t i = 0; i < n; ++i) pages[i] = k->top_page(first + i);
+    return n;
+  }
+  return 0;
+}
+
+std::size_t stack_pool::next_top(place& at, slots which, void** pages, std::size_t n) noexcept {
+  const lock_scope hold(lock_);
+  std::size_t got = 0;
+  for (; at.size_class < classes; ++at.size_class, at.age = 0) {
+    const size_class_state& c = classes_[at.size_class];
+    for (; at.age < c.by_age.size(); ++at.age, at.slot = 0) {
+      const chunk& k = *c.by_age[at.age];
+      for (; at.slot < k.guarded; ++at.slot) {
+        if (got == n) return got;
+        if (which == slots::all || (!k.dirty.has(at.slot) && !k.clean.has(at.slot))) pages[got++] = k.top_page(at.slot);
+      }
+    }
+  }
+  return got;
 }
 
 void stack_pool::for_each_used(void (*visit)(char* top, void* arg), void* arg) {

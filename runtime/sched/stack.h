@@ -96,6 +96,30 @@ struct stack_stats {
   os::guard_kind guards = os::guard_kind::none;
 };
 
+// What pack.cc knows of the page that holds the top of a slot.
+struct page_state {
+  enum class how : std::uint8_t { plain, write_protected, packed };
+
+  void* block = nullptr;    // packed: what was there
+  std::uint32_t since = 0;  // write_protected: in which pass it became that
+  how is = how::plain;
+  std::uint8_t heat = 0;  // passes to leave it alone
+};
+
+// Answers the page faults of a pool's chunks (pack.h).
+class page_keeper {
+ public:
+  virtual void watch(
+      void* base,
+      std::size_t bytes) = 0;  // from now on, and again after its pages were renewed; throws std::system_error
+  // By trim(), on a thread's own stack: that page, which nobody uses, is gone.
+  virtual void discarded(page_state& state) noexcept = 0;
+  virtual void bring(void* const* pages, std::size_t n) noexcept = 0;  // zeros, where there is no page
+
+ protected:
+  ~page_keeper() = default;
+};
+
 struct trim_result {
   std::size_t slots;  // given back by this call
   bool again;         // something is left that a call one interval later may give back; false: no need to call
@@ -126,7 +150,7 @@ class stack_pool {
   std::size_t alloc_batch(unsigned size_class, stack_slot* out, std::size_t n);
 
   // Brings in the top pages of those of n slots (at most os::populate_max), fresh out of alloc_batch, that are cold.
-  static void bring_pages(const stack_slot* slots, std::size_t n) noexcept;
+  void bring_pages(const stack_slot* slots, std::size_t n) noexcept;
 
   // For who has nothing else to do: makes up to n (at most os::populate_max) clean slots dirty, with their top pages there, so that the next
   // alloc_batch need not wait for the kernel to bring them. Makes guards where none is clean. How many it were: 0 where somebody else
@@ -141,6 +165,24 @@ class stack_pool {
   trim_result trim() noexcept;
 
   stack_stats stats() noexcept;
+
+  // Before the first slot is handed out; null: the kernel answers page faults.
+  void set_keeper(page_keeper* k) noexcept { keeper_ = k; }
+  // Of the page that holds the top of a slot; null: not such a page, or no keeper. As find().
+  page_state* state_of(const void* page) const noexcept;
+  // Those of the n slots, a power of two, among which that one is. How many: less at a chunk's end. As find().
+  std::size_t tops_around(const void* page, void** pages, std::size_t n) const noexcept;
+  // Where a walk over slots is.
+  struct place {
+    std::size_t size_class = 0;
+    std::size_t age = 0;
+    std::size_t slot = 0;
+  };
+  enum class slots { used, all };  // all: that have ever been used
+  // The pages with the tops of the next ones, up to n. 0: that was all.
+  std::size_t next_top(place& at, slots which, void** pages, std::size_t n) noexcept;
+  // Held by trim() while it discards: what is there stays there for who has it.
+  runtime_lock& discards() noexcept { return discards_; }
 
   // Which slot is `addr` in, its guard included? False: none of this pool's. Async-signal-safe, takes no lock; the pool
   // must not be destroyed meanwhile.
@@ -177,7 +219,10 @@ class stack_pool {
   chunk* chunk_of(const size_class_state& c, const char* p) const noexcept WEFT_REQUIRES(lock_);
   std::size_t trim_chunk(size_class_state& c, chunk& k, std::size_t quota) noexcept WEFT_EXCLUDES(lock_);
   bool renew_if_idle(size_class_state& c, chunk& k) noexcept WEFT_EXCLUDES(lock_, grow_lock_);
+  bool renew_chunk(chunk& k) const noexcept;
 
+  runtime_lock discards_;  // before the others
+  page_keeper* keeper_ = nullptr;
   // One grower at a time, and not beside a renewal: protects `guarded` of the chunks together with lock_ (either is
   // enough to read it, both are held to write it).
   runtime_lock grow_lock_;

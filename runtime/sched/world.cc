@@ -225,6 +225,7 @@ bool nobody_else(sched* s) {
   int all = os::num_threads_of_process();
   std::size_t ours = s->all_ms.size();
   if (s->sysmon_running.load(relaxed)) ++ours;
+  if (s->packer) ours += stack_packer::threads;
   // ThreadSanitizer starts its own thread before or after we can tell it from others.
   ours += static_cast<std::size_t>(std::max(cached_num_foreign_threads(), WEFT_TSAN));
   return all >= 0 && static_cast<std::size_t>(all) <= ours;
@@ -233,13 +234,17 @@ bool nobody_else(sched* s) {
 void run_world(const options& o, void (*entry)(G*), void* closure, const void* started_at) {
   if (self())
     throw std::logic_error("weft::run called from a goroutine: one runtime cannot be nested in another's stack");
-  settings set = resolve_settings(o.procs, o.stack_size);
+  settings set = resolve_settings(o.procs, o.stack_size, o.pack_after.count());
   auto owned = std::make_unique<sched>();
   sched* s = owned.get();
   s->ncpu = cached_num_cpus();
   (void)cached_num_foreign_threads();
   s->chaos = set.chaos_seed;
   s->default_class = stack_pool::class_of(set.stack_size);
+  if (set.pack_after_ms != 0) {
+    s->packer = std::make_unique<stack_packer>(s->stacks, set.pack_after_ms * 1'000'000);
+    s->stacks.set_keeper(s->packer.get());
+  }
   struct cleaner {
     sched* s;
     ~cleaner() {

@@ -19,6 +19,7 @@
 #include "block_cache.h"
 #include "deque.h"
 #include "go.h"
+#include "pack.h"
 #include "park.h"
 #include "stack.h"
 #include "theft.h"
@@ -106,6 +107,7 @@ struct sched {
   int ncpu = 1;
   M* m0 = nullptr;
   stack_pool stacks;
+  std::unique_ptr<stack_packer> packer;  // or null
 
   // Written with the world stopped. relaxed: who has a P got it, by way of lk, after that, and so sees it, and the Ps that it counts.
   // acquire where an M without a P, or sysmon, then looks Ps up (ALLP).

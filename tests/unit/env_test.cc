@@ -17,7 +17,8 @@ class env : public ::testing::Test {
   void SetUp() override { clear(); }
   void TearDown() override { clear(); }
   static void clear() {
-    for (const char* name : {"WEFT_PROCS", "GOMAXPROCS", "WEFT_STACK_SIZE", "WEFT_CHAOS"}) ::unsetenv(name);
+    for (const char* name : {"WEFT_PROCS", "GOMAXPROCS", "WEFT_STACK_SIZE", "WEFT_CHAOS", "WEFT_PACK_AFTER"})
+      ::unsetenv(name);
   }
   static void set(const char* name, const char* value) { ::setenv(name, value, 1); }
   // The text of the error, "" if there was none.
@@ -52,6 +53,18 @@ TEST_F(env, what_is_overruled_is_not_looked_at) {
   EXPECT_EQ(resolve_settings(0, 0).procs, 4);
   set("WEFT_PROCS", "rubbish");
   EXPECT_EQ(resolve_settings(5, 0).procs, 5);
+}
+
+TEST_F(env, stacks_are_packed_after_some_milliseconds_or_never) {
+  EXPECT_EQ(resolve_settings(0, 0).pack_after_ms, 0);
+  set("WEFT_PACK_AFTER", "250");
+  EXPECT_EQ(resolve_settings(0, 0).pack_after_ms, 250);
+  EXPECT_EQ(resolve_settings(0, 0, 1'000).pack_after_ms, 1'000);
+  for (const char* bad : {"0", "3600001", "1s", "-5"}) {
+    set("WEFT_PACK_AFTER", bad);
+    EXPECT_EQ(error(),
+              std::string("weft: WEFT_PACK_AFTER=") + bad + ": expected a number of milliseconds from 1 to 3600000");
+  }
 }
 
 TEST_F(env, an_empty_variable_is_not_set) {

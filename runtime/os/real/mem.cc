@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "../mem.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -204,6 +205,13 @@ void install_guards(void* first, std::size_t stride, std::size_t n, std::size_t 
   throw std::system_error(error, std::generic_category(),
                           "weft: cannot protect a stack guard (each takes two of the process's mappings; "
                           "raise vm.max_map_count, or use Linux 6.13 or later)");
+}
+
+void trim_heap() noexcept {
+#if defined(__GLIBC__)
+  const keep_errno keep;
+  (void)::malloc_trim(0);
+#endif
 }
 
 }  // namespace weft::os

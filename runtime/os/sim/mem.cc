@@ -28,4 +28,6 @@ void force_guard_kind(std::optional<guard_kind>) noexcept {}
 
 void install_guards(void*, std::size_t, std::size_t, std::size_t) {}
 
+void trim_heap() noexcept {}
+
 }  // namespace weft::os
