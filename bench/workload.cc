@@ -54,11 +54,24 @@ struct memory_result {
   double bytes_per_task;  // resident, while all are parked
   double after_bytes;     // still resident a second after all have ended
   double create_ns;       // until the last one has begun
+  double wake_ns;         // from the first value to the end of the last one
   bool right;
 };
 
-/// n goroutines wait on one channel; then each gets a value.
-memory_result parked(std::int64_t n) {
+// When what is resident has not become less for four seconds.
+std::int64_t when_settled(std::int64_t resident) {
+  for (int quiet = 0; quiet < 40; ++quiet) {
+    idle_for(100ms);
+    if (const std::int64_t now = resident_bytes(); now < resident) {
+      resident = now;
+      quiet = 0;
+    }
+  }
+  return resident;
+}
+
+/// n goroutines wait on one channel; then each gets a value. `settled`: they are measured when their stacks have been packed.
+memory_result parked(std::int64_t n, bool settled) {
   const auto per_task = [n](std::int64_t total) { return static_cast<double>(total) / static_cast<double>(n); };
   const std::int64_t before = resident_bytes();
   const auto c = weft::make_chan<std::int64_t>();
@@ -77,14 +90,18 @@ memory_result parked(std::int64_t n) {
   started.wait();
   const auto created = watch.elapsed();
   idle_for(50ms);
-  const std::int64_t full = resident_bytes();
+  std::int64_t full = resident_bytes();
+  if (settled) full = when_settled(full);
+  const bench::stopwatch waking;
   for (std::int64_t i = 0; i < n; ++i) c.send(1);
   ended.wait();
+  const auto woken = waking.elapsed();
   idle_for(1s);
   const std::int64_t after = resident_bytes();
   return {.bytes_per_task = per_task(full - before),
           .after_bytes = per_task(after - before),
           .create_ns = per_task(created.count()),
+          .wake_ns = per_task(woken.count()),
           .right = sum.load(std::memory_order_relaxed) == n};
 }
 
@@ -108,10 +125,10 @@ outcome skynet(std::int64_t n) {
   return {fmt::format("{} ms={:.2f}", ns_per_op(r), static_cast<double>(r.elapsed.count()) / 1e6), r.right};
 }
 
-outcome parked_line(std::int64_t n) {
-  const memory_result r = parked(n);
-  return {fmt::format("bytes_per_task={:.1f} create_ns={:.1f} after_bytes={:.1f}", r.bytes_per_task, r.create_ns,
-                      r.after_bytes),
+outcome parked_line(std::int64_t n, bool settled) {
+  const memory_result r = parked(n, settled);
+  return {fmt::format("bytes_per_task={:.1f} create_ns={:.1f} after_bytes={:.1f}{}", r.bytes_per_task, r.create_ns,
+                      r.after_bytes, settled ? fmt::format(" wake_ns={:.1f}", r.wake_ns) : ""),
           r.right};
 }
 
@@ -190,6 +207,7 @@ struct workload {
   outcome (*run)(std::int64_t n);  // as a goroutine; null: start_stop, which makes its own runtimes
   std::int64_t least = 1;          // of n
   std::int64_t most = 1'000'000'000;
+  std::chrono::milliseconds pack_after{0};
 };
 
 constexpr workload workloads[] = {
@@ -200,7 +218,8 @@ constexpr workload workloads[] = {
     {"start_stop", nullptr},
     {"switch", [](std::int64_t n) { return plain(bench::yield_between_two(n)); }},
     {"spawn", [](std::int64_t n) { return plain(bench::spawn_and_join(n)); }},
-    {"parked", parked_line},
+    {"parked", [](std::int64_t n) { return parked_line(n, false); }},
+    {"parked_packed", [](std::int64_t n) { return parked_line(n, true); }, 1, 1'000'000'000, 1s},
     {"skynet", skynet},
     {"chan128_1x1", [](std::int64_t n) { return plain(bench::channel(n, 128, 1)); }},
     {"chan128_4x4", [](std::int64_t n) { return plain(bench::channel(n, 128, 4)); }},
@@ -256,7 +275,8 @@ int workload_main(int argc, char** argv) {
     if (power != n) throw bench::usage_error(fmt::format("N: {} is no power of ten, as skynet needs", n));
   }
 
-  const outcome o = w->run ? weft::run({.procs = procs}, [w, n] { return w->run(n); }) : start_stop(procs, n);
+  const outcome o = w->run ? weft::run({.procs = procs, .pack_after = w->pack_after}, [w, n] { return w->run(n); })
+                           : start_stop(procs, n);
   if (!o.right) throw std::runtime_error(fmt::format("{}: a sum is wrong", w->name));
   fmt::print("{}\n", o.line);
   if (std::fflush(stdout) != 0) throw std::runtime_error("writing to the standard output failed");
