@@ -222,7 +222,7 @@ stack_pool::chunk& stack_pool::add_chunk(unsigned size_class) {
   c.by_address.insert(std::ranges::upper_bound(c.by_address, k.base, {}, &chunk::base), &k);
   k.next = all_.load(relaxed);  // written only here, under lock_
   os::plain_write(&k.base);
-  // CHUNK-PUBLISH release -> acquire in find. Carries the chunk's geometry; relaxed would let a fault handler on
+  // CHUNK-PUBLISH release -> acquire in chunk_at. Carries the chunk's geometry; relaxed would let a fault handler on
   // another thread divide by a stride that is not there yet.
   all_.store(&k, release);
   return k;
@@ -440,43 +440,40 @@ stack_stats stack_pool::stats() noexcept {
   return s;
 }
 
-bool stack_pool::find(const void* addr, stack_hit& hit) const noexcept {
-  const char* const p = static_cast<const char*>(addr);
+const stack_pool::chunk* stack_pool::chunk_at(const char* p) const noexcept {
   // CHUNK-PUBLISH acquire <- add_chunk.
   for (const chunk* k = all_.load(acquire); k != nullptr; k = k->next) {
     os::plain_read(&k->base);
-    if (!k->contains(p)) continue;
-    const stack_slot s = k->slot(k->index_of(p));
-    hit = {.lo = s.lo, .top = s.top, .size = k->usable(), .in_guard = p < s.lo};
-    return true;
-  }
-  return false;
-}
-
-page_state* stack_pool::state_of(const void* page) const noexcept {
-  const char* const p = static_cast<const char*>(page);
-  // CHUNK-PUBLISH acquire <- add_chunk.
-  for (const chunk* k = all_.load(acquire); k != nullptr; k = k->next) {
-    os::plain_read(&k->base);
-    if (!k->contains(p)) continue;
-    const std::size_t i = k->index_of(p);
-    return k->pages && k->top_page(i) == p ? &k->pages[i] : nullptr;
+    if (k->contains(p)) return k;
   }
   return nullptr;
 }
 
+bool stack_pool::find(const void* addr, stack_hit& hit) const noexcept {
+  const char* const p = static_cast<const char*>(addr);
+  const chunk* const k = chunk_at(p);
+  if (k == nullptr) return false;
+  const stack_slot s = k->slot(k->index_of(p));
+  hit = {.lo = s.lo, .top = s.top, .size = k->usable(), .in_guard = p < s.lo};
+  return true;
+}
+
+page_state* stack_pool::state_of(const void* page) const noexcept {
+  const char* const p = static_cast<const char*>(page);
+  const chunk* const k = chunk_at(p);
+  if (k == nullptr || !k->pages) return nullptr;
+  const std::size_t i = k->index_of(p);
+  return k->top_page(i) == p ? &k->pages[i] : nullptr;
+}
+
 std::size_t stack_pool::tops_around(const void* page, void** pages, std::size_t n) const noexcept {
   const char* const p = static_cast<const char*>(page);
-  // CHUNK-PUBLISH acquire <- add_chunk.
-  for (const chunk* k = all_.load(acquire); k != nullptr; k = k->next) {
-    os::plain_read(&k->base);
-    if (!k->contains(p)) continue;
-    const std::size_t first = k->index_of(p) & ~(n - 1);
-    n = std::min(n, k->slots - first);
-    for (std::size_t i = 0; i < n; ++i) pages[i] = k->top_page(first + i);
-    return n;
-  }
-  return 0;
+  const chunk* const k = chunk_at(p);
+  if (k == nullptr) return 0;
+  const std::size_t first = k->index_of(p) & ~(n - 1);
+  n = std::min(n, k->slots - first);
+  for (std::size_t i = 0; i < n; ++i) pages[i] = k->top_page(first + i);
+  return n;
 }
 
 std::size_t stack_pool::next_top(place& at, slots which, void** pages, std::size_t n) noexcept {

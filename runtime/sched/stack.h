@@ -49,7 +49,7 @@
 //
 // Edges
 //   name            release side        acquire side      carries                         model test
-//   CHUNK-PUBLISH   add_chunk           find              base, size, class of a chunk    world.a_fault_*
+//   CHUNK-PUBLISH   add_chunk           chunk_at          base, size, class, page states  world.a_fault_*
 // All else is under the two locks; grow_lock_ is taken before lock_.
 //
 // Not here: what is on a stack (goroutine.cc), caches of Ps (schedule.cc), the report of an overflow (fault.cc).
@@ -217,6 +217,7 @@ class stack_pool {
   chunk& chunk_to_grow(unsigned size_class) WEFT_REQUIRES(grow_lock_);
   chunk& add_chunk(unsigned size_class) WEFT_REQUIRES(grow_lock_);
   chunk* chunk_of(const size_class_state& c, const char* p) const noexcept WEFT_REQUIRES(lock_);
+  const chunk* chunk_at(const char* p) const noexcept;  // without a lock; null: in none
   std::size_t trim_chunk(size_class_state& c, chunk& k, std::size_t quota) noexcept WEFT_EXCLUDES(lock_);
   bool renew_if_idle(size_class_state& c, chunk& k) noexcept WEFT_EXCLUDES(lock_, grow_lock_);
   bool renew_chunk(chunk& k) const noexcept;

@@ -163,20 +163,26 @@ WEFT_NOINLINE bool wait_deep(const recv_chan<int>& c, int pages) {
   const bool fine = pages == 0 ? !c.recv() : wait_deep(c, pages - 1);
   return fine && at[17] == pages + 1 && at[4000] == pages + 1;
 }
-TEST(pack, who_waits_deep_in_its_stack) {
-  run_packing(2, 1ms, [] {
+// `each` of n, and a few that only wait, until those and `of_them` are packed; then the gate is closed.
+void all_right(std::size_t n, std::size_t of_them, bool (*each)(const recv_chan<int>& gate)) {
+  run_packing(2, 1ms, [=] {
+    constexpr std::size_t others = 5;
     const auto gate = make_chan<int>();
-    std::atomic<int> right{0};
+    std::atomic<std::size_t> right{0};
     wait_group all;
-    for (int i = 0; i < 20; ++i)
+    for (std::size_t i = 0; i < n; ++i)
       all.go([&] {
-        if (wait_deep(gate, 3)) right.fetch_add(1, std::memory_order_relaxed);
+        if (each(gate)) right.fetch_add(1, std::memory_order_relaxed);
       });
-    until_packed(20);
+    for (std::size_t i = 0; i < others; ++i) all.go([&] { (void)gate.recv(); });
+    until_packed(of_them + others);
     gate.close();
     all.wait();
-    EXPECT_EQ(right.load(), 20);
+    EXPECT_EQ(right.load(), n);
   });
+}
+TEST(pack, who_waits_deep_in_its_stack) {
+  all_right(20, 20, [](const recv_chan<int>& gate) { return wait_deep(gate, 3); });
 }
 
 // A page that is full of what is not zero is not worth it, and stays; so it is asked about less often.
@@ -188,22 +194,7 @@ WEFT_NOINLINE bool wait_beside_a_full_page(const recv_chan<int>& c) {
   const bool closed = !c.recv();
   return closed && std::count(at, at + room.size(), 'x') == 8192;
 }
-TEST(pack, a_page_that_is_full_stays) {
-  run_packing(2, 1ms, [] {
-    const auto gate = make_chan<int>();
-    std::atomic<int> right{0};
-    wait_group all;
-    for (int i = 0; i < 20; ++i)
-      all.go([&] {
-        if (wait_beside_a_full_page(gate)) right.fetch_add(1, std::memory_order_relaxed);
-      });
-    for (int i = 0; i < 5; ++i) all.go([&] { (void)gate.recv(); });
-    until_packed(5);
-    gate.close();
-    all.wait();
-    EXPECT_EQ(right.load(), 20);
-  });
-}
+TEST(pack, a_page_that_is_full_stays) { all_right(20, 0, wait_beside_a_full_page); }
 
 // More than two batches of neighbours; then the stacks go back, are trimmed, and come again.
 TEST(pack, stacks_that_were_packed_are_used_again) {

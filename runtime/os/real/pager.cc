@@ -87,6 +87,7 @@ page_faults::page_faults() {
 page_faults::~page_faults() { close(); }
 
 void page_faults::close() noexcept {
+  const keep_errno keep;
   for (const int fd : {fd_, stop_, memory_})
     if (fd >= 0) ::close(fd);
 }
@@ -123,6 +124,7 @@ std::size_t page_faults::wait(page_fault* out, std::size_t n) noexcept {
 }
 
 void page_faults::interrupt() noexcept {
+  const keep_errno keep;
   const std::uint64_t one_more = 1;
   while (::write(stop_, &one_more, sizeof one_more) < 0 && errno == EINTR) {
   }
